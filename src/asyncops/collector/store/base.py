@@ -1,0 +1,395 @@
+"""
+What a store is: it takes records in, once each, and answers what the pages and the API ask.
+
+Records are facts that never change, and a session is a fold over them: whatever the order in which
+they arrive and however often, the same records make the same session. `Store` is all that the rest
+of the collector knows of a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import attrs
+
+from ..._events import Cost, EndState, EventKind, EventState, Failure, Record
+
+__all__ = [
+    "ApiKey",
+    "Batch",
+    "Day",
+    "EventDetail",
+    "EventPage",
+    "EventSummary",
+    "Outcome",
+    "Overview",
+    "RejectedLine",
+    "SessionDetail",
+    "SessionPage",
+    "SessionQuery",
+    "SessionState",
+    "SessionSummary",
+    "SourceSummary",
+    "Store",
+]
+
+SessionState = Literal["Running", "Success", "Fail", "Cancelled", "Indeterminate"]
+"""What a session looks like from outside: an `EndState`, or still running."""
+
+LEASE_SECONDS = 30.0
+"""An open session is Indeterminate once all its sources have been silent for this long."""
+
+
+@attrs.frozen(kw_only=True)
+class RejectedLine:
+    """
+    A line that could not be read. `seq` is None where not even that could be.
+    """
+
+    seq: int | None
+    error: str
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """
+    What one request brought, decoded.
+
+    Attributes:
+        project: Whose it is.
+        source: The source that sent it.
+        records: The records, as they were sent.
+        rejected: The lines between them that are no records.
+        received_at: When it arrived, nanoseconds since the epoch; an empty batch is a heartbeat.
+    """
+
+    project: str
+    source: str
+    records: Sequence[Record]
+    rejected: Sequence[RejectedLine] = ()
+    received_at: int
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """
+    What became of a batch, told after it was committed.
+
+    Attributes:
+        acknowledged: The highest `seq` of this source that is settled: stored, or rejected.
+        stored: How many of the batch's records were new.
+        changed: The sessions it changed, for those who watch.
+    """
+
+    acknowledged: int
+    stored: int
+    changed: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class SourceSummary:
+    """
+    One process's part in a session.
+    """
+
+    id: str
+    pid: int | None
+    sdk: str | None
+    started_at: int | None
+    last_seen_at: int
+    ended: bool
+    host: Mapping[str, Any] | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionSummary:
+    """
+    A session as lists show it. Times are nanoseconds since the epoch, costs nano-dollars.
+
+    Attributes:
+        ended_at: When it ended; for a session that is Indeterminate because nobody was heard from,
+            the time of its last record; None while it runs.
+        cost: Nano-dollars, or None where no event said what it cost.
+        costs_unknown: LLM events that did not say what they cost.
+        missing_records: Records its sources numbered that never arrived or could not be read.
+        last_record_at: The latest `at` of its records.
+    """
+
+    id: str
+    project: str
+    name: str | None
+    state: SessionState
+    reason: str | None
+    started_at: int
+    ended_at: int | None
+    last_record_at: int
+    tags: tuple[str, ...]
+    video: str | None
+    cost: int | None
+    costs_unknown: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    events: int
+    actions: int
+    llms: int
+    tools: int
+    agents: int
+    errors: int
+    missing_records: int
+
+
+@attrs.frozen(kw_only=True)
+class SessionDetail:
+    """
+    A session as its own page shows it.
+    """
+
+    summary: SessionSummary
+    failure: Failure | None
+    sources: tuple[SourceSummary, ...]
+
+
+@attrs.frozen(kw_only=True)
+class EventSummary:
+    """
+    An event as a timeline shows it: everything but its payloads.
+
+    Attributes:
+        seq: Its order of arrival within the session; a cursor for paging.
+        state: How it ended, or "Running".
+        error: The failure in one line.
+    """
+
+    seq: int
+    id: str
+    parent_id: str | None
+    kind: EventKind
+    name: str
+    agent: str | None
+    source_id: str
+    state: EventState | Literal["Running"]
+    started_at: int
+    ended_at: int | None
+    model: str | None
+    provider: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    time_to_first_token: int | None
+    cost: Cost | None
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class EventDetail:
+    """
+    An event with its payloads, which are plain JSON values (None where nothing was recorded).
+    """
+
+    summary: EventSummary
+    params: Any
+    returns: Any
+    prompt: Any
+    completion: Any
+    usage: Any
+    attributes: Any
+    failure: Failure | None
+    trigger_event_id: str | None
+    tool_call_id: str | None
+    cache_write_tokens: int | None
+
+
+@attrs.frozen(kw_only=True)
+class SessionQuery:
+    """
+    Which sessions, in which order. Filters combine with "and"; times are nanoseconds.
+
+    Attributes:
+        q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error.
+        min_cost: Nano-dollars.
+        sort: A field; newest, longest, dearest ... first. "started" is the default order.
+        cursor: Where the page before ended (`SessionPage.next`).
+    """
+
+    q: str | None = None
+    states: tuple[SessionState, ...] = ()
+    tags: tuple[str, ...] = ()
+    agent: str | None = None
+    model: str | None = None
+    since: int | None = None
+    until: int | None = None
+    min_cost: int | None = None
+    sort: Literal["started", "duration", "cost", "tokens", "events", "errors"] = "started"
+    limit: int = 50
+    cursor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionPage:
+    """
+    Some sessions, and where the next ones begin.
+    """
+
+    sessions: tuple[SessionSummary, ...]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
+class EventPage:
+    """
+    Some events of one session in order of arrival, and where the next ones begin.
+    """
+
+    events: tuple[EventDetail, ...]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Day:
+    """
+    One UTC day's sums. `day` is `YYYY-MM-DD`; a session counts for the day it started.
+    """
+
+    day: str
+    sessions: int
+    states: Mapping[str, int]
+    cost: int
+    prompt_tokens: int
+    completion_tokens: int
+    events: int
+    errors: int
+
+
+@attrs.frozen(kw_only=True)
+class Overview:
+    """
+    A project in sums.
+
+    Attributes:
+        average_duration: Nanoseconds, over sessions that ended; None where none did.
+        models: For each model: calls, tokens, cost, most expensive first.
+    """
+
+    sessions: int
+    states: Mapping[str, int]
+    cost: int
+    prompt_tokens: int
+    completion_tokens: int
+    events: int
+    errors: int
+    average_cost: float | None
+    average_tokens: float | None
+    average_duration: float | None
+    days: tuple[Day, ...]
+    models: tuple[Mapping[str, Any], ...]
+
+
+@attrs.frozen(kw_only=True)
+class ApiKey:
+    """
+    A key to a project. The key itself is shown once and never kept.
+
+    Attributes:
+        id: What to call it by: the first 16 hex digits of its hash.
+        hint: Its first characters, to recognise it by.
+    """
+
+    id: str
+    project: str
+    hint: str
+    created_at: int
+    revoked_at: int | None
+
+
+class Store(Protocol):
+    """
+    Where records are kept. Every method may be called from any task of the collector's loop.
+
+    Session states in answers are as of *now*: an open session whose sources are all silent for
+    longer than `LEASE_SECONDS` reads as Indeterminate (reason `process died`), without a write.
+    """
+
+    async def add(self, batch: Batch) -> Outcome:
+        """
+        Store what is new in *batch*, all of it or nothing, and return once it is committed.
+
+        A record whose `seq` is not above its source's high-water mark changes nothing.
+
+        Raises:
+            StoreError: The store cannot take it now; nothing of it was stored.
+        """
+        ...
+
+    async def sessions(self, project: str, query: SessionQuery) -> SessionPage: ...
+
+    async def session(self, project: str, session_id: str) -> SessionDetail:
+        """
+        Raises:
+            SessionNotFoundError: There is none.
+        """
+        ...
+
+    async def events(
+        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+    ) -> EventPage:
+        """
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        ...
+
+    async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None: ...
+
+    async def timeline(self, project: str, session_id: str) -> tuple[EventSummary, ...]:
+        """
+        All events of a session without their payloads, in order of arrival.
+        """
+        ...
+
+    async def overview(
+        self, project: str, *, since: int | None = None, until: int | None = None
+    ) -> Overview: ...
+
+    async def projects(self) -> tuple[str, ...]: ...
+
+    async def create_key(self, project: str) -> tuple[ApiKey, str]:
+        """
+        A new key for *project* and its text, which is not kept.
+        """
+        ...
+
+    async def keys(self) -> tuple[ApiKey, ...]: ...
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        """
+        Raises:
+            StoreError: There is no such key.
+        """
+        ...
+
+    async def project_of_key(self, key_hash: bytes) -> str | None:
+        """
+        The project that the key with this SHA-256 opens, or None for an unknown or revoked one.
+        """
+        ...
+
+    async def statistics(self) -> Mapping[str, float]:
+        """
+        Counters for `/metrics`: records, duplicates, rejected lines, batches, sessions, bytes ...
+        """
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+def session_state(end: EndState | None, *, silent_for: float) -> SessionState:
+    """
+    What an open or ended session reads as, given for how many seconds its sources were silent.
+    """
+    if end is not None:
+        return end.value
+    return "Indeterminate" if silent_for > LEASE_SECONDS else "Running"
