@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from ..._events import Cost, EndState, EventKind, EventState, Failure, Record
+from .changes import Changes
 
 __all__ = [
     "ApiKey",
@@ -158,7 +159,8 @@ class EventSummary:
     An event as a timeline shows it: everything but its payloads.
 
     Attributes:
-        seq: Its order of arrival within the session; a cursor for paging.
+        seq: Its order of arrival within the session; a cursor for paging. An open event that is
+            closed arrives anew: what lies beyond a `seq` is everything that is new or changed.
         state: How it ended, or "Running".
         error: The failure in one line.
     """
@@ -209,12 +211,14 @@ class SessionQuery:
     Which sessions, in which order. Filters combine with "and"; times are nanoseconds.
 
     Attributes:
+        ids: Only these; all where none are named.
         q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error.
         min_cost: Nano-dollars.
         sort: A field; newest, longest, dearest ... first. "started" is the default order.
         cursor: Where the page before ended (`SessionPage.next`).
     """
 
+    ids: tuple[str, ...] = ()
     q: str | None = None
     states: tuple[SessionState, ...] = ()
     tags: tuple[str, ...] = ()
@@ -267,11 +271,14 @@ class Day:
 @attrs.frozen(kw_only=True)
 class Overview:
     """
-    A project in sums.
+    A project in sums. Costs are nano-dollars.
 
     Attributes:
         average_duration: Nanoseconds, over sessions that ended; None where none did.
-        models: For each model: calls, tokens, cost, most expensive first.
+        models: For each model, most expensive first: `model` (None where the call named none),
+            `calls`, `prompt_tokens`, `completion_tokens`, `cost` (nano-dollars, None where no call
+            told it), `costs_unknown`.
+        days: Those on which a session started.
     """
 
     sessions: int
@@ -311,7 +318,12 @@ class Store(Protocol):
 
     Session states in answers are as of *now*: an open session whose sources are all silent for
     longer than `LEASE_SECONDS` reads as Indeterminate (reason `process died`), without a write.
+
+    Attributes:
+        changes: Tells which sessions change, as soon as that is committed.
     """
+
+    changes: Changes
 
     async def add(self, batch: Batch) -> Outcome:
         """
@@ -324,7 +336,12 @@ class Store(Protocol):
         """
         ...
 
-    async def sessions(self, project: str, query: SessionQuery) -> SessionPage: ...
+    async def sessions(self, project: str, query: SessionQuery) -> SessionPage:
+        """
+        Raises:
+            ValueError: The cursor is not one of a list with that order.
+        """
+        ...
 
     async def session(self, project: str, session_id: str) -> SessionDetail:
         """
@@ -339,14 +356,20 @@ class Store(Protocol):
         """
         Raises:
             SessionNotFoundError: There is no such session.
+            ValueError: The cursor is not one of such a list.
         """
         ...
 
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None: ...
 
-    async def timeline(self, project: str, session_id: str) -> tuple[EventSummary, ...]:
+    async def timeline(
+        self, project: str, session_id: str, *, after: int = 0
+    ) -> tuple[EventSummary, ...]:
         """
-        All events of a session without their payloads, in order of arrival.
+        The events of a session whose `seq` is beyond *after*, without their payloads, in order.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
         """
         ...
 

@@ -1,0 +1,106 @@
+"""
+What the statements about a session come to, in whatever order they arrived.
+
+A statement is a record that says something about the session as a whole: that it began or was
+joined, its tags, its video, how it ended. They are few, so a store keeps them all and folds them
+anew when one arrives. Their order is their position (time, source, number), never their arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from ..._events import SaidBy, SessionEndedRecord, SessionRecord, TagsRecord, VideoRecord
+
+__all__ = ["Facts", "Statement", "StatementRecord", "fold"]
+
+StatementRecord = SessionRecord | TagsRecord | VideoRecord | SessionEndedRecord
+"""What a statement may be."""
+
+MAX_TAGS = 1_000
+"""How many different tags one session keeps."""
+
+MAX_TEXT_CHARS = 8_192
+"""How much of a reason or of a video's address is kept."""
+
+_RANKS: dict[SaidBy, int] = {"user": 0, "process": 1, "adopter": 2}
+
+
+@attrs.frozen
+class Statement:
+    """
+    A record about a whole session and the source that wrote it.
+    """
+
+    source: str
+    record: StatementRecord
+
+    @property
+    def position(self) -> tuple[int, str, int]:
+        """
+        Where it stands among the statements of all sources.
+        """
+        return self.record.at, self.source, self.record.seq
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """
+    What is known of a session from its statements.
+
+    Attributes:
+        started_at: When its owner started it; None until that is known.
+        end: How it ended; None while nobody said a state.
+    """
+
+    name: str | None = None
+    started_at: int | None = None
+    tags: tuple[str, ...] = ()
+    video: str | None = None
+    end: SessionEndedRecord | None = None
+
+
+def fold(statements: Iterable[Statement]) -> Facts:
+    """
+    The facts that *statements* come to, the same for any order of them.
+
+    The owner's name and start win over those who joined. The latest video wins. Of those who say
+    how it ended, the user wins over the process and the process over whoever adopted its journal;
+    among equals the first. An end without a state says only that its source left.
+    """
+    owner: SessionRecord | None = None
+    joined_name: str | None = None
+    owner_name: str | None = None
+    tags: dict[str, None] = {}
+    video: str | None = None
+    end: SessionEndedRecord | None = None
+    for statement in sorted(statements, key=lambda statement: statement.position):
+        record = statement.record
+        if isinstance(record, SessionRecord):
+            if record.inherited:
+                joined_name = joined_name or record.name
+            else:
+                owner = owner or record
+                owner_name = owner_name or record.name
+            tags |= dict.fromkeys(record.tags)
+        elif isinstance(record, TagsRecord):
+            tags = ({} if record.replace else tags) | dict.fromkeys(record.tags)
+        elif isinstance(record, VideoRecord):
+            video = record.video[:MAX_TEXT_CHARS]
+        elif record.state is not None and (
+            end is None or _RANKS[record.said_by] < _RANKS[end.said_by]
+        ):
+            end = record
+    return Facts(
+        name=owner_name or joined_name,
+        started_at=None if owner is None else _started_at(owner),
+        tags=tuple(tags)[:MAX_TAGS],
+        video=video,
+        end=end,
+    )
+
+
+def _started_at(record: SessionRecord) -> int:
+    return record.at if record.started_at is None else record.started_at

@@ -1,0 +1,356 @@
+"""
+The store of one machine: a SQLite file, one thread that writes, a few connections that read.
+
+The writer takes everything that waits for it into one transaction, so that many small requests
+share one commit and a batch grows by itself under load. Whoever waits is told after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from ..._exceptions import StoreError
+from .base import (
+    ApiKey,
+    Batch,
+    EventDetail,
+    EventPage,
+    EventSummary,
+    Outcome,
+    Overview,
+    SessionDetail,
+    SessionPage,
+    SessionQuery,
+)
+from .changes import Changes
+from .sqlite_reader import (
+    Moment,
+    read_event,
+    read_events,
+    read_key,
+    read_key_project,
+    read_keys,
+    read_overview,
+    read_projects,
+    read_session,
+    read_sessions,
+    read_timeline,
+)
+from .sqlite_schema import open_reader, open_writer
+from .sqlite_writer import SQLiteWriter
+
+__all__ = ["SQLiteStore"]
+
+MAX_GROUP_RECORDS = 5_000
+"""How many records go into one transaction, give or take a batch."""
+
+MAX_QUEUED_RECORDS = 100_000
+"""How many records wait for the writer before the store says it is full."""
+
+READERS = 4
+"""How many questions are answered at once."""
+
+_logger = logging.getLogger("asyncops")
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@attrs.frozen(eq=False)
+class _Job(Generic[T]):
+    """
+    Something the writer is asked for, and who waits for it.
+    """
+
+    what: Batch | Callable[[sqlite3.Connection], T]
+    future: asyncio.Future[T]
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def records(self) -> int:
+        return len(self.what.records) + 1 if isinstance(self.what, Batch) else 1
+
+
+class SQLiteStore:
+    """
+    A `Store` in the file *path*, made where there is none.
+
+    Args:
+        path: The database.
+        clock: Nanoseconds since the epoch, as `time.time_ns`.
+
+    Raises:
+        StoreError: *path* cannot be opened, or a newer version made it.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self.path = path
+        self.changes = Changes()
+        self._clock = clock
+        self._opened_at = clock()
+        self._writer = SQLiteWriter(open_writer(path))
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._queued_records = 0
+        self._batches = 0
+        self._transactions = 0
+        self._closed = False
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._reading = anyio.CapacityLimiter(READERS)
+        self._thread = threading.Thread(target=self._write, name="asyncops-store", daemon=True)
+        self._thread.start()
+
+    async def aclose(self) -> None:
+        """
+        Write what was taken in, then close the file. Every later call raises `StoreError`.
+        """
+        self.changes.close()
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        with anyio.CancelScope(shield=True):  # the thread ends by itself; leaving it would leak it
+            await anyio.to_thread.run_sync(self._thread.join)
+        while self._idle_readers:
+            self._idle_readers.pop().close()
+
+    # -- writing --------------------------------------------------------------------------------
+
+    async def add(self, batch: Batch) -> Outcome:
+        if self._queued_records >= MAX_QUEUED_RECORDS:
+            raise StoreError(f"the collector is busy: {self._queued_records:,} records wait for it")
+        return await self._submit(batch)
+
+    async def create_key(self, project: str) -> tuple[ApiKey, str]:
+        text = f"aops_{secrets.token_urlsafe(32)}"
+        digest = hashlib.sha256(text.encode()).digest()
+        row = (digest.hex()[:16], project, digest, text[:9], self._clock())
+
+        def insert(connection: sqlite3.Connection) -> ApiKey:
+            connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, NULL)", row)
+            key_id, project, _, hint, created_at = row
+            return read_key((key_id, project, hint, created_at, None))
+
+        return await self._submit(insert), text
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        now = self._clock()
+
+        def revoke(connection: sqlite3.Connection) -> ApiKey:
+            rows = connection.execute(
+                "UPDATE keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?"
+                " RETURNING id, project, hint, created_at, revoked_at",
+                (now, key_id),
+            ).fetchall()
+            if not rows:
+                raise StoreError(
+                    f"no API key {key_id!r}: `asyncops keys list` shows those there are"
+                )
+            return read_key(rows[0])
+
+        return await self._submit(revoke)
+
+    async def _submit(self, what: Batch | Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise StoreError("the store is closed")
+        loop = asyncio.get_running_loop()
+        job = _Job[Any](what, loop.create_future(), loop)
+        self._queued_records += job.records
+        self._jobs.put(job)
+        result: T = await job.future
+        return result
+
+    def _write(self) -> None:
+        """
+        The writer's thread.
+        """
+        ended = False
+        while not ended:
+            jobs = self._waiting()
+            ended = jobs[-1] is None
+            batches = [job for job in jobs if job and isinstance(job.what, Batch)]
+            if batches:
+                self._settle(batches, self._add_group(batches))
+            for job in jobs:
+                if job and not isinstance(job.what, Batch):
+                    self._settle([job], [self._perform(job.what)])
+        connection = self._writer.connection
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA optimize")
+        connection.close()
+
+    def _waiting(self) -> list[_Job[Any] | None]:
+        """
+        The jobs that wait now, at least one, about a transaction's worth; None comes last.
+        """
+        jobs = [self._jobs.get()]
+        records = 0
+        while jobs[-1] is not None and records < MAX_GROUP_RECORDS:
+            records += jobs[-1].records
+            try:
+                jobs.append(self._jobs.get_nowait())
+            except queue.Empty:
+                break
+        return jobs
+
+    def _add_group(self, group: Sequence[_Job[Outcome]]) -> list[Outcome | Exception]:
+        batches = [job.what for job in group if isinstance(job.what, Batch)]
+        try:
+            outcomes = self._writer.write(batches)
+        except sqlite3.OperationalError as error:
+            # locked, full, read-only: true of every batch, and may pass
+            return [_unavailable(error)] * len(group)
+        except Exception as error:
+            if len(batches) == 1:
+                _logger.exception("A batch from source %s cannot be stored", batches[0].source)
+                return [_unavailable(error)]
+            # one of them is at fault: it must not take the others with it
+            return [result for job in group for result in self._add_group([job])]
+        self._transactions += 1
+        self._batches += len(batches)
+        return list(outcomes)
+
+    def _perform(self, what: Callable[[sqlite3.Connection], Any]) -> Any:
+        try:
+            return what(self._writer.connection)
+        except StoreError as error:
+            return error
+        except sqlite3.Error as error:
+            return _unavailable(error)
+
+    def _settle(self, group: Sequence[_Job[Any]], results: Sequence[Any]) -> None:
+        """
+        Tell those who wait, in one call per loop.
+        """
+        loops = {job.loop for job in group}
+        for loop in loops:
+            pairs = [
+                (job, result)
+                for job, result in zip(group, results, strict=True)
+                if job.loop is loop
+            ]
+            with contextlib.suppress(RuntimeError):  # a loop that is closed waits for nothing
+                loop.call_soon_threadsafe(self._tell, pairs)
+
+    def _tell(self, pairs: Sequence[tuple[_Job[Any], Any]]) -> None:
+        for job, result in pairs:
+            self._queued_records -= job.records
+            if isinstance(job.what, Batch) and isinstance(result, Outcome) and result.changed:
+                self.changes.publish(job.what.project, result.changed)
+            if job.future.done():  # whoever asked was cancelled
+                continue
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def sessions(self, project: str, query: SessionQuery) -> SessionPage:
+        return await self._read(read_sessions, project, query, self._moment())
+
+    async def session(self, project: str, session_id: str) -> SessionDetail:
+        return await self._read(read_session, project, session_id, self._moment())
+
+    async def events(
+        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+    ) -> EventPage:
+        return await self._read(read_events, project, session_id, cursor=cursor, limit=limit)
+
+    async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None:
+        return await self._read(read_event, project, session_id, event_id)
+
+    async def timeline(
+        self, project: str, session_id: str, *, after: int = 0
+    ) -> tuple[EventSummary, ...]:
+        return await self._read(read_timeline, project, session_id, after=after)
+
+    async def overview(
+        self, project: str, *, since: int | None = None, until: int | None = None
+    ) -> Overview:
+        return await self._read(read_overview, project, self._moment(), since=since, until=until)
+
+    async def projects(self) -> tuple[str, ...]:
+        return await self._read(read_projects)
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        return await self._read(read_keys)
+
+    async def project_of_key(self, key_hash: bytes) -> str | None:
+        return await self._read(read_key_project, key_hash)
+
+    async def statistics(self) -> Mapping[str, float]:
+        sessions, database_bytes = await self._read(_size)
+        return {
+            "records": self._writer.records,
+            "duplicates": self._writer.duplicates,
+            "rejected_lines": self._writer.rejected,
+            "missing_records": self._writer.missing,
+            "batches": self._batches,
+            "transactions": self._transactions,
+            "queued_records": self._queued_records,
+            "sessions": sessions,
+            "database_bytes": database_bytes,
+        }
+
+    def _moment(self) -> Moment:
+        return Moment(now=self._clock(), opened_at=self._opened_at)
+
+    async def _read(
+        self,
+        question: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """
+        What *question* answers, asked in a thread of one unchanging view of the database.
+        """
+
+        def ask() -> T:
+            connection = self._idle_readers.pop() if self._idle_readers else open_reader(self.path)
+            try:
+                connection.execute("BEGIN")
+                try:
+                    return question(connection, *args, **kwargs)
+                finally:
+                    connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle_readers.append(connection)
+
+        if self._closed:
+            raise StoreError("the store is closed")
+        return await anyio.to_thread.run_sync(ask, limiter=self._reading)
+
+
+def _unavailable(error: Exception) -> StoreError:
+    unavailable = StoreError(f"the database cannot be used now: {error}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+def _size(connection: sqlite3.Connection) -> tuple[int, int]:
+    """
+    How many sessions there are, and how many bytes the file takes.
+    """
+    (sessions,) = connection.execute("SELECT COUNT(*) FROM sessions").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return sessions, pages * page_bytes

@@ -1,0 +1,610 @@
+"""
+Answers questions from the rows of the SQLite store; every function reads, none writes.
+
+Whether an open session still runs depends on when one asks: `Moment` carries that into the SQL, so
+that filters, sums and single sessions agree.
+"""
+
+# ruff: noqa: S608 - SQL is put together from texts of ours alone; whatever others say is bound
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import hmac
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from ..._events import Cost, EndState, Failure
+from ..._exceptions import SessionNotFoundError
+from ..._wire import MAX_DEPTH
+from .base import (
+    LEASE_SECONDS,
+    ApiKey,
+    Day,
+    EventDetail,
+    EventPage,
+    EventSummary,
+    Overview,
+    SessionDetail,
+    SessionPage,
+    SessionQuery,
+    SessionSummary,
+    SourceSummary,
+)
+from .fold import fold
+from .sqlite_schema import SEQ_BITS, event_id, event_number
+from .sqlite_writer import read_statements
+
+__all__ = [
+    "Moment",
+    "read_event",
+    "read_events",
+    "read_key",
+    "read_key_project",
+    "read_keys",
+    "read_overview",
+    "read_projects",
+    "read_session",
+    "read_sessions",
+    "read_timeline",
+]
+
+DIED = "process died"
+"""The reason of an open session nobody was heard from."""
+
+_DAY = 86_400_000_000_000
+_EPOCH = datetime.date(1970, 1, 1)
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """
+    When a question is asked.
+
+    Attributes:
+        now: Nanoseconds since the epoch.
+        opened_at: When the store was opened: before that nobody could be heard.
+    """
+
+    now: int
+    opened_at: int
+
+    def parameters(self) -> dict[str, int]:
+        return {
+            "now": self.now,
+            "opened_at": self.opened_at,
+            "silent_since": self.now - int(LEASE_SECONDS * 1e9),
+        }
+
+
+# Sources that left or ended say no more, so they count only where all of them have.
+_HEARD = (
+    "(SELECT MAX(COALESCE(MAX(CASE WHEN NOT (ss.has_left OR so.ended) THEN so.last_seen_at END),"
+    " MAX(so.last_seen_at), 0), :opened_at) FROM session_sources ss"
+    " JOIN sources so ON so.key = ss.source WHERE ss.session = s.key)"
+)
+_STATE = (
+    f"CASE WHEN s.end_state IS NOT NULL THEN s.end_state"
+    f" WHEN {_HEARD} < :silent_since THEN 'Indeterminate' ELSE 'Running' END"
+)
+_SUMMARY = (
+    f"s.key, s.id, s.name, {_STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
+    " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
+    " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
+    " s.tools, s.agents, s.errors, s.missing_records"
+)
+_DURATION = (
+    "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
+    " WHEN {state} = 'Running' THEN {now} ELSE s.last_record_at END - s.started_at)"
+)
+_SORTS = {
+    "started": "s.started_at",
+    "duration": _DURATION.format(state=f"({_STATE})", now=":as_of"),
+    "cost": "CASE WHEN s.costs_known THEN s.cost ELSE -1 END",
+    "tokens": "s.prompt_tokens + s.completion_tokens",
+    "events": "s.events",
+    "errors": "s.errors",
+}
+_EVENT = (
+    "e.key, e.id, e.parent, e.kind, e.name, e.agent, so.id, e.state, e.started_at, e.ended_at,"
+    " e.model, e.provider, e.prompt_tokens, e.completion_tokens, e.cached_tokens,"
+    " e.reasoning_tokens, e.time_to_first_token, e.cost, e.error"
+)
+_FROM_EVENTS = "FROM events e JOIN sources so ON so.key = e.source"
+_KEY = "SELECT id, project, hint, created_at, revoked_at FROM keys"
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def read_sessions(
+    connection: sqlite3.Connection, project: str, query: SessionQuery, moment: Moment
+) -> SessionPage:
+    parameters: dict[str, Any] = {
+        **moment.parameters(),
+        "project": project,
+        "limit": query.limit + 1,
+        "as_of": moment.now,
+    }
+    conditions = list(_conditions(query, parameters))
+    sort = _SORTS[query.sort]
+    if query.cursor is not None:
+        as_of, value, key = _read_cursor(query.cursor, query.sort)
+        parameters |= {"as_of": as_of, "after_value": value, "after_key": key}
+        conditions.append(f"({sort}, s.key) < (:after_value, :after_key)")
+    where = " AND ".join(["p.name = :project", *conditions])
+    rows = connection.execute(
+        f"SELECT {_SUMMARY}, {sort} FROM projects p JOIN sessions s ON s.project = p.key"
+        f" WHERE {where} ORDER BY {sort} DESC, s.key DESC LIMIT :limit",
+        parameters,
+    ).fetchall()
+    shown = rows[: query.limit]
+    return SessionPage(
+        sessions=tuple(_summary(project, row) for row in shown),
+        next=_cursor(query.sort, parameters["as_of"], shown[-1][-1], shown[-1][0])
+        if len(rows) > query.limit
+        else None,
+    )
+
+
+def read_session(
+    connection: sqlite3.Connection, project: str, session_id: str, moment: Moment
+) -> SessionDetail:
+    row = connection.execute(
+        f"SELECT {_SUMMARY} FROM projects p JOIN sessions s ON s.project = p.key"
+        " WHERE p.name = :project AND s.id = :id",
+        {**moment.parameters(), "project": project, "id": session_id},
+    ).fetchone()
+    if row is None:
+        raise SessionNotFoundError(session_id)
+    key = row[0]
+    end = fold(read_statements(connection, key)).end
+    sources = connection.execute(
+        "SELECT so.id, so.pid, so.sdk, so.started_at, so.last_seen_at, so.ended OR ss.has_left,"
+        " so.host FROM session_sources ss JOIN sources so ON so.key = ss.source"
+        " WHERE ss.session = ? ORDER BY so.key",
+        (key,),
+    )
+    return SessionDetail(
+        summary=_summary(project, row),
+        failure=None if end is None else end.failure,
+        sources=tuple(
+            SourceSummary(
+                id=source,
+                pid=pid,
+                sdk=sdk,
+                started_at=started_at,
+                last_seen_at=last_seen_at,
+                ended=bool(ended),
+                host=None if host is None else _value(host.encode()),
+            )
+            for source, pid, sdk, started_at, last_seen_at, ended, host in sources
+        ),
+    )
+
+
+def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str]:
+    """
+    The SQL of *query*'s filters; their values go into *parameters*.
+    """
+
+    def bind(name: str, values: Iterable[object]) -> str:
+        names = []
+        for number, value in enumerate(values):
+            parameters[f"{name}{number}"] = value
+            names.append(f":{name}{number}")
+        return ", ".join(names)
+
+    if query.ids:
+        yield f"s.id IN ({bind('id', query.ids)})"
+    if query.states:
+        yield f"{_STATE} IN ({bind('state', query.states)})"
+    labels = [("tag", tag) for tag in query.tags]
+    labels += [("agent", query.agent)] if query.agent is not None else []
+    labels += [("model", query.model)] if query.model is not None else []
+    for number, (kind, text) in enumerate(labels):
+        parameters[f"label{number}"] = text
+        yield (
+            "s.key IN (SELECT sl.session FROM labels l JOIN session_labels sl ON sl.label = l.key"
+            f" WHERE l.project = p.key AND l.kind = '{kind}' AND l.text = :label{number})"
+        )
+    for name, value, condition in (
+        ("since", query.since, "s.started_at >= :since"),
+        ("until", query.until, "s.started_at < :until"),
+        ("min_cost", query.min_cost, "s.costs_known AND s.cost >= :min_cost"),
+    ):
+        if value is not None:
+            parameters[name] = value
+            yield condition
+    if query.q:
+        parameters["q"] = f"%{_escaped(query.q)}%"
+        like = "LIKE :q ESCAPE '\\'"
+        yield (
+            f"(s.id {like} OR replace(s.id, '-', '') {like} OR s.name {like}"
+            f" OR {_REASON} {like} OR s.key IN (SELECT sl.session FROM labels l"
+            " JOIN session_labels sl ON sl.label = l.key"
+            f" WHERE l.project = p.key AND l.kind IN ('tag', 'name', 'error') AND l.text {like}))"
+        )
+
+
+_REASON = (
+    "CASE WHEN s.end_state IS NOT NULL THEN s.reason"
+    f" WHEN {_HEARD} < :silent_since THEN '{DIED}' END"
+)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
+    state, end_state, reason, started_at, ended_at, last_record_at, tags, video = row[3:11]
+    cost, costs_known, costs_unknown = row[11:14]
+    if end_state is None and state == EndState.INDETERMINATE:
+        reason, ended_at = DIED, last_record_at
+    return SessionSummary(
+        id=row[1],
+        project=project,
+        name=row[2],
+        state=state,
+        reason=reason,
+        started_at=started_at,
+        ended_at=ended_at,
+        last_record_at=last_record_at,
+        tags=tuple(msgspec.json.decode(tags)),
+        video=video,
+        cost=cost if costs_known else None,
+        costs_unknown=costs_unknown,
+        prompt_tokens=row[14],
+        completion_tokens=row[15],
+        cached_tokens=row[16],
+        reasoning_tokens=row[17],
+        events=row[18],
+        actions=row[19],
+        llms=row[20],
+        tools=row[21],
+        agents=row[22],
+        errors=row[23],
+        missing_records=row[24],
+    )
+
+
+def _cursor(sort: str, as_of: int, value: int, key: int) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([sort, as_of, value, key])).decode()
+
+
+def _read_cursor(text: str, sort: str) -> tuple[int, int, int]:
+    try:
+        wrote, as_of, value, key = msgspec.json.decode(
+            base64.urlsafe_b64decode(text.encode()), type=tuple[str, int, int, int]
+        )
+        if wrote == sort and all(abs(number) < 2**63 for number in (as_of, value, key)):
+            return as_of, value, key
+    except (binascii.Error, ValueError):  # msgspec's errors are ValueErrors
+        pass
+    raise ValueError(f"no cursor of a list sorted by {sort!r}: {text[:100]!r}")
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+def read_events(
+    connection: sqlite3.Connection,
+    project: str,
+    session_id: str,
+    *,
+    cursor: str | None,
+    limit: int,
+) -> EventPage:
+    after = 0
+    if cursor is not None:
+        if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 10):
+            raise ValueError(f"no cursor of a list of events: {cursor[:100]!r}")
+        after = int(cursor)
+    first, last = _keys_after(connection, project, session_id, after)
+    rows = connection.execute(
+        f"SELECT {_EVENT}, e.payload {_FROM_EVENTS}"
+        " WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
+        (first, last, limit + 1),
+    ).fetchall()
+    events = tuple(_event_detail(row) for row in rows[:limit])
+    return EventPage(events=events, next=str(events[-1].summary.seq) if len(rows) > limit else None)
+
+
+def read_event(
+    connection: sqlite3.Connection, project: str, session_id: str, wanted: str
+) -> EventDetail | None:
+    try:
+        number = event_number(wanted)
+    except (ValueError, OverflowError):
+        return None
+    if event_id(number) != wanted:
+        return None
+    row = connection.execute(
+        f"SELECT {_EVENT}, e.payload {_FROM_EVENTS} WHERE e.session = ? AND e.id = ?",
+        (_session_key(connection, project, session_id), number),
+    ).fetchone()
+    return None if row is None else _event_detail(row)
+
+
+def read_timeline(
+    connection: sqlite3.Connection, project: str, session_id: str, *, after: int
+) -> tuple[EventSummary, ...]:
+    rows = connection.execute(
+        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key",
+        _keys_after(connection, project, session_id, after),
+    )
+    return tuple(_event_summary(row) for row in rows)
+
+
+def _session_key(connection: sqlite3.Connection, project: str, session_id: str) -> int:
+    row = connection.execute(
+        "SELECT s.key FROM projects p JOIN sessions s ON s.project = p.key"
+        " WHERE p.name = ? AND s.id = ?",
+        (project, session_id),
+    ).fetchone()
+    if row is None:
+        raise SessionNotFoundError(session_id)
+    return int(row[0])
+
+
+def _keys_after(
+    connection: sqlite3.Connection, project: str, session_id: str, seq: int
+) -> tuple[int, int]:
+    """
+    The first and the last key that an event of that session may have which arrived after *seq*.
+    """
+    highest = (1 << SEQ_BITS) - 1
+    base = _session_key(connection, project, session_id) << SEQ_BITS
+    return (base | min(seq, highest)) + 1, base | highest
+
+
+def _event_summary(row: tuple[Any, ...]) -> EventSummary:
+    parent, cost = row[2], row[17]
+    return EventSummary(
+        seq=row[0] & ((1 << SEQ_BITS) - 1),
+        id=event_id(row[1]),
+        parent_id=None if parent is None else event_id(parent),
+        kind=row[3],
+        name=row[4],
+        agent=row[5],
+        source_id=row[6],
+        state=row[7] or "Running",
+        started_at=row[8],
+        ended_at=row[9],
+        model=row[10],
+        provider=row[11],
+        prompt_tokens=row[12],
+        completion_tokens=row[13],
+        cached_tokens=row[14],
+        reasoning_tokens=row[15],
+        time_to_first_token=row[16],
+        cost=None if cost is None else msgspec.json.decode(cost, type=Cost),
+        error=row[18],
+    )
+
+
+class _Payload(msgspec.Struct):
+    """
+    What `sqlite_writer.Payload` wrote, undecoded.
+    """
+
+    params: msgspec.Raw = msgspec.Raw(b"null")
+    returns: msgspec.Raw = msgspec.Raw(b"null")
+    prompt: msgspec.Raw = msgspec.Raw(b"null")
+    completion: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    attributes: msgspec.Raw = msgspec.Raw(b"null")
+    failure: Failure | None = None
+    trigger_event_id: str | None = None
+    tool_call_id: str | None = None
+    cache_write_tokens: int | None = None
+
+
+_payload_decoder = msgspec.json.Decoder(_Payload)
+
+
+def _event_detail(row: tuple[Any, ...]) -> EventDetail:
+    payload = _payload_decoder.decode(row[19] or b"{}")
+    return EventDetail(
+        summary=_event_summary(row),
+        params=_value(payload.params),
+        returns=_value(payload.returns),
+        prompt=_value(payload.prompt),
+        completion=_value(payload.completion),
+        usage=_value(payload.usage),
+        attributes=_value(payload.attributes),
+        failure=payload.failure,
+        trigger_event_id=payload.trigger_event_id,
+        tool_call_id=payload.tool_call_id,
+        cache_write_tokens=payload.cache_write_tokens,
+    )
+
+
+def _value(raw: msgspec.Raw | bytes) -> Any:
+    """
+    The JSON value that *raw* is, or a marker where nobody could read it or recurse into it.
+    """
+    data = bytes(raw)
+    try:
+        value = msgspec.json.decode(data)
+        if data.count(b"[") + data.count(b"{") <= 2 * MAX_DEPTH or _is_shallow(value):
+            return value
+        return {"$truncated": "depth", "type": type(value).__name__}
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # well-formed, or it would not be here, but not a value: half a surrogate pair, 1e999 ...
+        return {"$type": "json", "error": str(error)}
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(2 * MAX_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        if not below:
+            return True
+        level = below
+    return False
+
+
+# -- sums -----------------------------------------------------------------------------------------
+
+
+def _sum(expression: str) -> str:
+    """
+    SQL for the halves of a sum that may be larger than what SQLite's own SUM() stands.
+    """
+    return f"SUM(({expression}) >> 32), SUM(({expression}) & 4294967295)"
+
+
+def _joined(halves: tuple[int | None, int | None]) -> int:
+    high, low = halves
+    return ((high or 0) << 32) + (low or 0)
+
+
+_SUMS = ("cost", "prompt_tokens", "completion_tokens", "events", "errors")
+
+
+def read_overview(
+    connection: sqlite3.Connection,
+    project: str,
+    moment: Moment,
+    *,
+    since: int | None,
+    until: int | None,
+) -> Overview:
+    parameters: dict[str, Any] = {**moment.parameters(), "project": project}
+    conditions = ["p.name = :project"]
+    for name, value, operator in (("since", since, ">="), ("until", until, "<")):
+        if value is not None:
+            parameters[name] = value
+            conditions.append(f"s.started_at {operator} :{name}")
+    where = " AND ".join(conditions)
+    duration = _DURATION.format(state="s.state", now="s.started_at")
+    columns = ", ".join(_sum(f"s.{name}") for name in _SUMS)
+    rows = connection.execute(
+        f"SELECT s.started_at / {_DAY} AS day, s.state, COUNT(*), SUM(s.costs_known > 0),"
+        f" {_sum(duration)}, {columns}"
+        f" FROM (SELECT s.*, {_STATE} AS state"
+        f" FROM projects p JOIN sessions s ON s.project = p.key WHERE {where}) s"
+        " GROUP BY day, s.state ORDER BY day",
+        parameters,
+    ).fetchall()
+    days: dict[int, _Sums] = {}
+    total = _Sums()
+    for day, state, sessions, priced, *halves in rows:
+        pairs = list(zip(halves[::2], halves[1::2], strict=True))
+        duration_sum, *sums = (_joined(pair) for pair in pairs)
+        for part in (days.setdefault(day, _Sums()), total):
+            part.add(state, sessions, priced, duration_sum, sums)
+    ended = total.sessions - total.states.get("Running", 0)
+    return Overview(
+        sessions=total.sessions,
+        states=total.states,
+        **total.named(),
+        average_cost=total.named()["cost"] / total.priced if total.priced else None,
+        average_tokens=(total.sums[1] + total.sums[2]) / total.sessions if total.sessions else None,
+        average_duration=total.duration / ended if ended else None,
+        days=tuple(
+            Day(
+                day=(_EPOCH + datetime.timedelta(days=day)).isoformat(),
+                sessions=part.sessions,
+                states=part.states,
+                **part.named(),
+            )
+            for day, part in days.items()
+        ),
+        models=_models(connection, where, parameters),
+    )
+
+
+@attrs.define(eq=False)
+class _Sums:
+    """
+    Sums over some sessions.
+    """
+
+    sessions: int = 0
+    priced: int = 0
+    duration: int = 0
+    states: dict[str, int] = attrs.field(factory=dict)
+    sums: list[int] = attrs.field(factory=lambda: [0] * len(_SUMS))
+
+    def add(
+        self, state: str, sessions: int, priced: int, duration: int, sums: Iterable[int]
+    ) -> None:
+        self.sessions += sessions
+        self.priced += priced
+        self.duration += duration
+        self.states[state] = self.states.get(state, 0) + sessions
+        self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)]
+
+    def named(self) -> dict[str, int]:
+        return dict(zip(_SUMS, self.sums, strict=True))
+
+
+def _models(
+    connection: sqlite3.Connection, where: str, parameters: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+    rows = connection.execute(
+        f"SELECT l.text, SUM(m.calls), SUM(m.costs_known), SUM(m.costs_unknown),"
+        f" {_sum('m.prompt_tokens')}, {_sum('m.completion_tokens')}, {_sum('m.cost')}"
+        " FROM projects p JOIN sessions s ON s.project = p.key"
+        " JOIN session_models m ON m.session = s.key LEFT JOIN labels l ON l.key = m.model"
+        f" WHERE {where} GROUP BY m.model",
+        parameters,
+    )
+    models = [
+        {
+            "model": model,
+            "calls": calls,
+            "prompt_tokens": _joined((sums[0], sums[1])),
+            "completion_tokens": _joined((sums[2], sums[3])),
+            "cost": _joined((sums[4], sums[5])) if known else None,
+            "costs_unknown": unknown,
+        }
+        for model, calls, known, unknown, *sums in rows
+    ]
+    models.sort(key=lambda sums: (-(sums["cost"] or 0), -sums["calls"], sums["model"] or ""))
+    return tuple(models)
+
+
+# -- the rest -------------------------------------------------------------------------------------
+
+
+def read_projects(connection: sqlite3.Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT name FROM projects UNION SELECT project FROM keys ORDER BY 1")
+    return tuple(row[0] for row in rows)
+
+
+def read_keys(connection: sqlite3.Connection) -> tuple[ApiKey, ...]:
+    rows = connection.execute(f"{_KEY} ORDER BY created_at, id")
+    return tuple(read_key(row) for row in rows)
+
+
+def read_key_project(connection: sqlite3.Connection, key_hash: bytes) -> str | None:
+    rows = connection.execute(
+        "SELECT hash, project FROM keys WHERE id = ? AND revoked_at IS NULL",
+        (key_hash.hex()[:16],),
+    ).fetchall()
+    for known, project in rows:
+        if hmac.compare_digest(known, key_hash):
+            return str(project)
+    return None
+
+
+def read_key(row: tuple[Any, ...]) -> ApiKey:
+    key_id, project, hint, created_at, revoked_at = row
+    return ApiKey(
+        id=key_id, project=project, hint=hint, created_at=created_at, revoked_at=revoked_at
+    )

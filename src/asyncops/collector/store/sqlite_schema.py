@@ -1,0 +1,250 @@
+"""
+The tables of the SQLite store, and how a connection to them is opened.
+
+Sums of a session stand in its row and move in the transaction that brings its events, so nothing
+that lists or adds up ever looks at events. Costs are integer nano-dollars: floats drift.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+from ..._exceptions import StoreError
+
+__all__ = ["MAX_SUM", "SEQ_BITS", "event_id", "event_number", "open_reader", "open_writer"]
+
+VERSION = 1
+"""What `PRAGMA user_version` says of a file that has these tables."""
+
+SEQ_BITS = 32
+"""
+An event's key is its session's key and, in this many bits, its order of arrival there: a session's
+events lie together in the file and are read in order without an index for it.
+"""
+
+MAX_SUM = 2**62 - 1
+"""Where sums stop: hostile counts must not overflow SQLite's integers into floats."""
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that writes."""
+
+TABLES = """
+CREATE TABLE projects (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE sources (
+    key INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    mark INTEGER NOT NULL DEFAULT 0,          -- records up to this number are settled
+    unattributed INTEGER NOT NULL DEFAULT 0,  -- missing records no session is known for yet
+    last_session INTEGER,
+    last_seen_at INTEGER NOT NULL DEFAULT 0,  -- by the collector's clock
+    ended INTEGER NOT NULL DEFAULT 0,
+    pid INTEGER,
+    boot_id TEXT,
+    sdk TEXT,
+    started_at INTEGER,
+    host TEXT,                      -- JSON
+    UNIQUE (project, id)
+);
+
+CREATE TABLE sessions (
+    key INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    name TEXT,
+    owner_started_at INTEGER,
+    first_at INTEGER NOT NULL,
+    last_record_at INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,    -- owner_started_at, else first_at
+    end_state TEXT,
+    reason TEXT,
+    ended_at INTEGER,
+    video TEXT,
+    tags TEXT NOT NULL DEFAULT '[]',  -- JSON
+    last_seq INTEGER NOT NULL DEFAULT 0,      -- of its events
+    cost INTEGER NOT NULL DEFAULT 0,
+    costs_known INTEGER NOT NULL DEFAULT 0,
+    costs_unknown INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_tokens INTEGER NOT NULL DEFAULT 0,
+    reasoning_tokens INTEGER NOT NULL DEFAULT 0,
+    events INTEGER NOT NULL DEFAULT 0,
+    actions INTEGER NOT NULL DEFAULT 0,
+    llms INTEGER NOT NULL DEFAULT 0,
+    tools INTEGER NOT NULL DEFAULT 0,
+    agents INTEGER NOT NULL DEFAULT 0,
+    errors INTEGER NOT NULL DEFAULT 0,
+    missing_records INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (project, id)
+);
+CREATE INDEX sessions_started ON sessions (project, started_at);
+
+CREATE TABLE session_sources (
+    session INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    has_left INTEGER NOT NULL,
+    PRIMARY KEY (session, source)
+) WITHOUT ROWID;
+CREATE INDEX session_sources_source ON session_sources (source);
+
+CREATE TABLE statements (           -- what fold.py folds
+    session INTEGER NOT NULL,
+    source INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    line BLOB NOT NULL,
+    PRIMARY KEY (session, source, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE events (
+    key INTEGER PRIMARY KEY,        -- session << SEQ_BITS | seq
+    session INTEGER NOT NULL,
+    id INTEGER NOT NULL,            -- 16 hex digits as a signed number
+    source INTEGER NOT NULL,
+    parent INTEGER,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    agent TEXT,
+    state TEXT,                     -- NULL while it is open
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    model TEXT,
+    provider TEXT,
+    prompt_tokens INTEGER,
+    completion_tokens INTEGER,
+    cached_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    time_to_first_token INTEGER,
+    cost BLOB,                      -- JSON
+    error TEXT,
+    payload BLOB,                   -- JSON; last, so that a timeline need not read past it
+    UNIQUE (session, id)
+);
+
+CREATE TABLE labels (               -- texts that sessions are found by
+    key INTEGER PRIMARY KEY,
+    project INTEGER NOT NULL,
+    kind TEXT NOT NULL,             -- tag, name, error, agent, model
+    text TEXT NOT NULL,
+    UNIQUE (project, kind, text)
+);
+
+CREATE TABLE session_labels (
+    label INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    PRIMARY KEY (label, session)
+) WITHOUT ROWID;
+
+CREATE TABLE session_models (
+    session INTEGER NOT NULL,
+    model INTEGER NOT NULL,         -- a label; 0 where the event named none
+    calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    costs_known INTEGER NOT NULL,
+    costs_unknown INTEGER NOT NULL,
+    PRIMARY KEY (session, model)
+) WITHOUT ROWID;
+
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    project TEXT NOT NULL,
+    hash BLOB NOT NULL,
+    hint TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER
+) WITHOUT ROWID;
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """
+    A connection that writes to *path*, which is made if there is no such file.
+
+    Raises:
+        StoreError: It is not a database, or was made by a newer version.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # before SQLite does, for the mode; the -wal and -shm files take theirs from this one
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot make the database {path}: {error.strerror}") from error
+    connection = None
+    try:
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # or an acknowledgement would be a hope
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        _migrate(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StoreError(f"cannot open the database {path}: {error}") from error
+    except StoreError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """
+    A connection that only reads.
+    """
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def event_number(event_id: str) -> int:
+    """
+    16 hex digits as SQLite keeps them.
+    """
+    return int.from_bytes(bytes.fromhex(event_id), "big", signed=True)
+
+
+def event_id(number: int) -> str:
+    """
+    What `event_number` made, as 16 hex digits again.
+    """
+    return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # a connection moves between threads, one at a time
+    return sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(
+                f"the database {path} was made by a newer asyncops (schema {version}, this one"
+                f" knows {VERSION}): upgrade asyncops or choose another file"
+            )
+        if version == 0:
+            if connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                raise StoreError(f"{path} is a database of something else: choose another file")
+            for statement in TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,696 @@
+"""
+Turns batches of records into rows, one transaction for many batches.
+
+A pass reads the rows of the sources and sessions that its batches speak of, works on them in
+memory, and writes them back: what is done per record is a few dictionary operations, what is done
+per row is left to SQLite's `executemany`.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of ours alone; whatever others say is bound
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN
+from operator import attrgetter
+from typing import Any
+
+import attrs
+import msgspec
+
+from ..._events import (
+    MAX_FAILURES,
+    NOTHING,
+    Cost,
+    EventOpenedRecord,
+    EventRecord,
+    Failure,
+    SessionEndedRecord,
+    SessionRecord,
+    SourceEndedRecord,
+    SourceRecord,
+)
+from ..._wire import decode, encode, label
+from .base import LEASE_SECONDS, Batch, Outcome, RejectedLine
+from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
+from .sqlite_schema import MAX_SUM, SEQ_BITS, event_number
+
+__all__ = ["Payload", "SQLiteWriter"]
+
+MAX_KNOWN_LABELS = 100_000
+"""How many labels are remembered to spare looking them up."""
+
+_LEASE = int(LEASE_SECONDS * 1e9)
+
+_seq = attrgetter("seq")
+
+
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    The part of an event that a timeline does not show.
+    """
+
+    params: msgspec.Raw = NOTHING
+    returns: msgspec.Raw = NOTHING
+    prompt: msgspec.Raw = NOTHING
+    completion: msgspec.Raw = NOTHING
+    usage: msgspec.Raw = NOTHING
+    attributes: msgspec.Raw = NOTHING
+    failure: Failure | None = None
+    trigger_event_id: str | None = None
+    tool_call_id: str | None = None
+    cache_write_tokens: int | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_NO_PAYLOAD = _encoder.encode(Payload())
+
+
+def _payload_json(payload: Payload) -> bytes | None:
+    data = _encoder.encode(payload)
+    return None if data == _NO_PAYLOAD else data
+
+
+_COUNTERS = {
+    "action": "actions",
+    "llm": "llms",
+    "tool": "tools",
+    "agent": "agents",
+    "error": "errors",
+}
+"""Which count of a session an event of a kind raises; every one raises `events` too."""
+
+
+@attrs.define(eq=False)
+class _Source:
+    """
+    A row of `sources`.
+    """
+
+    key: int
+    id: str
+    mark: int
+    unattributed: int
+    last_session: int | None
+    last_seen_at: int
+    ended: int
+    pid: int | None
+    boot_id: str | None
+    sdk: str | None
+    started_at: int | None
+    host: Any
+
+    def describe(self, record: SourceRecord) -> None:
+        """
+        Fill in what earlier records left out.
+        """
+        self.pid = record.pid if self.pid is None else self.pid
+        self.boot_id = record.boot_id if self.boot_id is None else self.boot_id
+        self.sdk = record.sdk if self.sdk is None else self.sdk
+        self.started_at = record.started_at if self.started_at is None else self.started_at
+        if record.host is not None:
+            self.host = {**record.host, **(self.host or {})}
+
+
+_SOURCE_COLUMNS = ", ".join(field.name for field in attrs.fields(_Source))
+
+
+@attrs.define(eq=False)
+class _ModelSums:
+    """
+    What one model was used for in one session.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: int = 0
+    costs_known: int = 0
+    costs_unknown: int = 0
+
+
+@attrs.define(eq=False)
+class _Session:
+    """
+    A row of `sessions`, and what this pass adds beside it.
+    """
+
+    key: int
+    id: str
+    name: str | None
+    owner_started_at: int | None
+    first_at: int
+    last_record_at: int
+    started_at: int
+    end_state: str | None
+    reason: str | None
+    ended_at: int | None
+    video: str | None
+    tags: str
+    last_seq: int
+    cost: int
+    costs_known: int
+    costs_unknown: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    events: int
+    actions: int
+    llms: int
+    tools: int
+    agents: int
+    errors: int
+    missing_records: int
+
+    project_key: int = attrs.field(kw_only=True, metadata={"column": False})
+    is_new: bool = attrs.field(kw_only=True, metadata={"column": False})
+    arriving: dict[int, tuple[int, EventOpenedRecord]] = attrs.field(
+        factory=dict, init=False, metadata={"column": False}
+    )
+    statements: list[tuple[_Source, StatementRecord]] = attrs.field(
+        factory=list, init=False, metadata={"column": False}
+    )
+    labels: set[tuple[str, str]] = attrs.field(factory=set, init=False, metadata={"column": False})
+    models: dict[str | None, _ModelSums] = attrs.field(
+        factory=dict, init=False, metadata={"column": False}
+    )
+    sources: dict[int, bool | None] = attrs.field(
+        factory=dict, init=False, metadata={"column": False}
+    )
+
+    def miss(self, records: int) -> None:
+        self.missing_records = min(self.missing_records + records, MAX_SUM)
+
+    def count(self, kind: str, step: int) -> None:
+        """
+        Count an event of *kind*, or (*step* -1) take back that it was counted.
+        """
+        counter = _COUNTERS[kind]
+        setattr(self, counter, getattr(self, counter) + step)
+        self.events += step
+
+    def count_closed(self, record: EventRecord, cost: int | None) -> None:
+        """
+        Count a closed event whose cost in nano-dollars is *cost*, None where nobody said.
+        """
+        self.count(record.kind, 1)
+        if record.kind != "error" and record.state == "Fail":
+            # one that carries another's failure did not fail itself
+            self.errors += record.failure is None or record.failure.event_id is None
+        prompt = record.prompt_tokens or 0
+        completion = record.completion_tokens or 0
+        self.prompt_tokens = min(self.prompt_tokens + prompt, MAX_SUM)
+        self.completion_tokens = min(self.completion_tokens + completion, MAX_SUM)
+        self.cached_tokens = min(self.cached_tokens + (record.cached_tokens or 0), MAX_SUM)
+        self.reasoning_tokens = min(self.reasoning_tokens + (record.reasoning_tokens or 0), MAX_SUM)
+        unknown = cost is None and (record.kind == "llm" or record.cost is not None)
+        self.costs_unknown += unknown
+        if cost is not None:
+            self.cost = min(self.cost + cost, MAX_SUM)
+            self.costs_known += 1
+        if record.kind == "llm":
+            sums = self.models.get(record.model)
+            if sums is None:
+                sums = self.models[record.model] = _ModelSums()
+            sums.calls += 1
+            sums.prompt_tokens = min(sums.prompt_tokens + prompt, MAX_SUM)
+            sums.completion_tokens = min(sums.completion_tokens + completion, MAX_SUM)
+            sums.costs_unknown += unknown
+            if cost is not None:
+                sums.cost = min(sums.cost + cost, MAX_SUM)
+                sums.costs_known += 1
+
+    def row(self) -> tuple[Any, ...]:
+        """
+        What `_UPDATE_SESSION` asks for.
+        """
+        values: tuple[Any, ...] = _session_values(self)
+        return (*values, self.key)
+
+
+_SESSION_FIELDS = [
+    field.name for field in attrs.fields(_Session) if field.metadata.get("column", True)
+]
+_SESSION_COLUMNS = ", ".join(_SESSION_FIELDS)
+_UPDATED = [name for name in _SESSION_FIELDS if name not in ("key", "id")]
+_session_values = attrgetter(*_UPDATED)
+_UPDATE_SESSION = (
+    f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in _UPDATED)} WHERE key = ?"
+)
+_EVENT_COLUMNS = 21
+_UNSAID = (None,) * 7
+"""From `prompt_tokens` to `error`: what an open event says nothing of."""
+_STORE_EVENT = f"INSERT OR REPLACE INTO events VALUES ({', '.join('?' * _EVENT_COLUMNS)})"
+
+
+class SQLiteWriter:
+    """
+    Writes batches over a connection of its own.
+
+    Attributes:
+        records: How many records it stored.
+        duplicates: How many it had already.
+        rejected: How many lines it was told of that were no records.
+        missing: How many numbers were left out between records.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.records = 0
+        self.duplicates = 0
+        self.rejected = 0
+        self.missing = 0
+        self.labels: dict[tuple[int, str, str], int] = {}
+        self.session_labels: set[tuple[int, int]] = set()
+
+    def write(self, batches: Sequence[Batch]) -> list[Outcome]:
+        """
+        Store *batches* in one transaction: all of them, or none if this raises.
+        """
+        this = _Pass(self)
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [this.take(batch) for batch in batches]
+            this.store()
+            self.connection.execute("COMMIT")
+        except BaseException:
+            # what was remembered of this transaction never happened
+            self.labels.clear()
+            self.session_labels.clear()
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        if len(self.labels) + len(self.session_labels) > MAX_KNOWN_LABELS:
+            self.labels.clear()
+            self.session_labels.clear()
+        self.records += this.records
+        self.duplicates += this.duplicates
+        self.rejected += this.rejected
+        self.missing += this.missing
+        return outcomes
+
+
+class _Pass:
+    """
+    One transaction's worth of batches.
+    """
+
+    def __init__(self, writer: SQLiteWriter) -> None:
+        self.records = 0
+        self.duplicates = 0
+        self.rejected = 0
+        self.missing = 0
+        self._writer = writer
+        self._execute = writer.connection.execute
+        self._executemany = writer.connection.executemany
+        self._projects: dict[str, int] = {}
+        self._sources: dict[tuple[int, str], _Source] = {}
+        self._sessions: dict[tuple[int, str], _Session] = {}
+        self._sessions_by_key: dict[int, _Session] = {}
+
+    # -- records in -------------------------------------------------------------------------------
+
+    def take(self, batch: Batch) -> Outcome:
+        project = self._project(batch.project)
+        source = self._source(project, batch.source)
+        changed: dict[str, None] = {}
+        if batch.received_at - source.last_seen_at > _LEASE:
+            # its open sessions were thought dead until now
+            changed |= dict.fromkeys(self._open_sessions(source))
+        source.last_seen_at = max(source.last_seen_at, batch.received_at)
+        numbered = [line for line in batch.rejected if line.seq is not None]
+        stored = duplicates = 0
+        for item in sorted([*batch.records, *numbered], key=_seq):
+            seq: int = item.seq  # type: ignore[assignment]
+            if seq <= source.mark:
+                duplicates += not isinstance(item, RejectedLine)
+                continue
+            gap = seq - source.mark - 1
+            source.mark = seq
+            if isinstance(item, RejectedLine):
+                self._miss(source, gap + 1, None, changed)
+                continue
+            stored += 1
+            source.ended = 0
+            session = None
+            if isinstance(item, EventOpenedRecord):
+                session = self._speaks(source, project, item.session, item.at, changed)
+                _take_event(session, source, item)
+            elif isinstance(item, SourceRecord):
+                source.describe(item)
+            elif isinstance(item, SourceEndedRecord):
+                source.ended = 1
+            else:
+                session = self._speaks(source, project, item.session, item.at, changed)
+                session.statements.append((source, item))
+                if isinstance(item, SessionEndedRecord):
+                    session.sources[source.key] = True
+                elif isinstance(item, SessionRecord):
+                    session.sources[source.key] = False
+            if gap or source.unattributed:
+                self._miss(source, gap, session, changed)
+        self.records += stored
+        self.duplicates += duplicates
+        self.rejected += len(batch.rejected)
+        return Outcome(acknowledged=source.mark, stored=stored, changed=tuple(changed))
+
+    def _speaks(
+        self, source: _Source, project: int, session_id: str, at: int, changed: dict[str, None]
+    ) -> _Session:
+        """
+        The session that *source* said something of at that time.
+        """
+        session = self._session(project, session_id, at)
+        changed[session_id] = None
+        source.last_session = session.key
+        if at < session.first_at:
+            session.first_at = at
+        if at > session.last_record_at:
+            session.last_record_at = at
+        session.sources.setdefault(source.key, None)
+        return session
+
+    def _miss(
+        self, source: _Source, records: int, session: _Session | None, changed: dict[str, None]
+    ) -> None:
+        """
+        Note that *records* before one of *session* are missing, or whose turn that is if None.
+        """
+        self.missing += records
+        if session is None and source.last_session is not None:
+            session = self._session_by_key(source.last_session)
+        if session is None:
+            source.unattributed = min(source.unattributed + records, MAX_SUM)
+        else:
+            session.miss(records + source.unattributed)
+            source.unattributed = 0
+            changed[session.id] = None
+
+    # -- rows out ---------------------------------------------------------------------------------
+
+    def store(self) -> None:
+        events: list[tuple[Any, ...]] = []
+        for session in self._sessions_by_key.values():
+            if session.arriving:
+                self._store_events(session, events)
+            if session.statements:
+                self._store_statements(session)
+            start = session.owner_started_at
+            session.started_at = session.first_at if start is None else start
+        self._executemany(_STORE_EVENT, events)
+        sessions = self._sessions_by_key.values()
+        self._executemany(_UPDATE_SESSION, [session.row() for session in sessions])
+        for session in sessions:
+            self._store_sources(session)
+            self._store_labels(session)
+            self._store_models(session)
+        self._executemany(
+            "UPDATE sources SET mark = ?, unattributed = ?, last_session = ?, last_seen_at = ?,"
+            " ended = ?, pid = ?, boot_id = ?, sdk = ?, started_at = ?, host = ? WHERE key = ?",
+            [
+                (
+                    source.mark,
+                    source.unattributed,
+                    source.last_session,
+                    source.last_seen_at,
+                    source.ended,
+                    source.pid,
+                    source.boot_id,
+                    source.sdk,
+                    source.started_at,
+                    None if source.host is None else json.dumps(source.host),
+                    source.key,
+                )
+                for source in self._sources.values()
+            ],
+        )
+
+    def _store_events(self, session: _Session, rows: list[tuple[Any, ...]]) -> None:
+        known: dict[int, tuple[str, str | None]] = {}
+        if not session.is_new:
+            numbers = _encoder.encode(list(session.arriving)).decode()
+            for number, kind, state in self._execute(
+                "SELECT id, kind, state FROM events"
+                " WHERE session = ? AND id IN (SELECT value FROM json_each(?))",
+                (session.key, numbers),
+            ):
+                known[number] = (kind, state)
+        names = session.labels
+        base = session.key << SEQ_BITS
+        for number, (source, record) in session.arriving.items():
+            closed = record if isinstance(record, EventRecord) else None
+            before = known.get(number)
+            if before is not None:
+                kind, state = before
+                if state is not None or closed is None:
+                    continue
+                session.count(kind, -1)
+            session.last_seq += 1
+            names.add(("name", record.name))
+            if record.agent is not None:
+                names.add(("agent", record.agent))
+            head = (
+                base | session.last_seq,
+                session.key,
+                number,
+                source,
+                None if record.parent_id is None else event_number(record.parent_id),
+                record.kind,
+                record.name,
+                record.agent,
+            )
+            if closed is None:
+                session.count(record.kind, 1)
+                payload = Payload(
+                    params=record.params, prompt=record.prompt, attributes=record.attributes
+                )
+                tail = (None, record.started_at, None, record.model, record.provider, *_UNSAID)
+                rows.append((*head, *tail, _payload_json(payload)))
+                continue
+            if closed.model is not None:  # an open one names the model that was asked for
+                names.add(("model", closed.model))
+            cost = None if closed.cost is None else _nano_dollars(closed.cost)
+            session.count_closed(closed, cost)
+            failure = error = None
+            if closed.failure is not None:
+                failure = _pruned(closed.failure)
+                error = label(failure.summary())
+                names.add(("error", error))
+            rows.append(
+                (
+                    *head,
+                    closed.state,
+                    closed.started_at,
+                    closed.ended_at,
+                    closed.model,
+                    closed.provider,
+                    closed.prompt_tokens,
+                    closed.completion_tokens,
+                    closed.cached_tokens,
+                    closed.reasoning_tokens,
+                    closed.time_to_first_token,
+                    None if closed.cost is None else _encoder.encode(closed.cost),
+                    error,
+                    _payload_json(
+                        Payload(
+                            closed.params,
+                            closed.returns,
+                            closed.prompt,
+                            closed.completion,
+                            closed.usage,
+                            closed.attributes,
+                            failure,
+                            closed.trigger_event_id,
+                            closed.tool_call_id,
+                            closed.cache_write_tokens,
+                        )
+                    ),
+                )
+            )
+
+    def _store_statements(self, session: _Session) -> None:
+        statements = []
+        rows = []
+        for source, record in session.statements:
+            if isinstance(record, SessionEndedRecord) and record.failure is not None:
+                record = msgspec.structs.replace(record, failure=_pruned(record.failure))
+            statements.append(Statement(source.id, record))
+            rows.append((session.key, source.key, record.seq, encode(record)))
+        if not session.is_new:
+            statements += read_statements(self._writer.connection, session.key)
+        self._executemany("INSERT INTO statements VALUES (?, ?, ?, ?)", rows)
+        facts = fold(statements)
+        session.name = facts.name
+        session.owner_started_at = facts.started_at
+        session.video = facts.video
+        if facts.end is not None:
+            reason = facts.end.reason
+            session.end_state = facts.end.state
+            session.reason = None if reason is None else reason[:MAX_TEXT_CHARS]
+            session.ended_at = facts.end.ended_at
+        for tag in set(msgspec.json.decode(session.tags)) - set(facts.tags):
+            key = self._label(session.project_key, "tag", tag)
+            self._writer.session_labels.discard((key, session.key))
+            self._execute(
+                "DELETE FROM session_labels WHERE label = ? AND session = ?", (key, session.key)
+            )
+        session.tags = _encoder.encode(facts.tags).decode()
+        session.labels.update(("tag", tag) for tag in facts.tags)
+
+    def _store_sources(self, session: _Session) -> None:
+        for source, has_left in session.sources.items():
+            if has_left is None:
+                self._execute(
+                    "INSERT OR IGNORE INTO session_sources VALUES (?, ?, 0)", (session.key, source)
+                )
+            else:
+                self._execute(
+                    "INSERT OR REPLACE INTO session_sources VALUES (?, ?, ?)",
+                    (session.key, source, has_left),
+                )
+
+    def _store_labels(self, session: _Session) -> None:
+        known = self._writer.session_labels
+        for kind, text in session.labels:
+            pair = (self._label(session.project_key, kind, text), session.key)
+            if pair not in known:
+                known.add(pair)
+                self._execute("INSERT OR IGNORE INTO session_labels VALUES (?, ?)", pair)
+
+    def _store_models(self, session: _Session) -> None:
+        for model, sums in session.models.items():
+            key = 0 if model is None else self._label(session.project_key, "model", model)
+            self._execute(
+                "INSERT INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
+                " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?9),"
+                " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?9),"
+                " cost = min(cost + excluded.cost, ?9),"
+                " costs_known = costs_known + excluded.costs_known,"
+                " costs_unknown = costs_unknown + excluded.costs_unknown",
+                (session.key, key, *attrs.astuple(sums), MAX_SUM),
+            )
+
+    # -- rows in ----------------------------------------------------------------------------------
+
+    def _project(self, name: str) -> int:
+        key = self._projects.get(name)
+        if key is None:
+            self._execute("INSERT OR IGNORE INTO projects (name) VALUES (?)", (name,))
+            row = self._execute("SELECT key FROM projects WHERE name = ?", (name,)).fetchone()
+            key = self._projects[name] = int(row[0])
+        return key
+
+    def _source(self, project: int, source_id: str) -> _Source:
+        source = self._sources.get((project, source_id))
+        if source is None:
+            where = f"SELECT {_SOURCE_COLUMNS} FROM sources WHERE project = ? AND id = ?"
+            row = self._execute(where, (project, source_id)).fetchone()
+            if row is None:
+                self._execute(
+                    "INSERT INTO sources (project, id) VALUES (?, ?)", (project, source_id)
+                )
+                row = self._execute(where, (project, source_id)).fetchone()
+            source = _Source(*row)
+            if source.host is not None:
+                source.host = json.loads(source.host)
+            self._sources[project, source_id] = source
+        return source
+
+    def _session(self, project: int, session_id: str, at: int) -> _Session:
+        session = self._sessions.get((project, session_id))
+        if session is None:
+            select = f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE project = ? AND id = ?"
+            row = self._execute(select, (project, session_id)).fetchone()
+            is_new = row is None
+            if is_new:
+                self._execute(
+                    "INSERT INTO sessions (project, id, first_at, last_record_at, started_at)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (project, session_id, at, at, at),
+                )
+                row = self._execute(select, (project, session_id)).fetchone()
+            session = self._add_session(project, row, is_new=is_new)
+        return session
+
+    def _session_by_key(self, key: int) -> _Session:
+        session = self._sessions_by_key.get(key)
+        if session is None:
+            *row, project = self._execute(
+                f"SELECT {_SESSION_COLUMNS}, project FROM sessions WHERE key = ?",
+                (key,),
+            ).fetchone()
+            session = self._add_session(project, row, is_new=False)
+        return session
+
+    def _add_session(self, project: int, row: Sequence[Any], *, is_new: bool) -> _Session:
+        session = _Session(*row, project_key=project, is_new=is_new)
+        self._sessions[project, session.id] = session
+        self._sessions_by_key[session.key] = session
+        return session
+
+    def _open_sessions(self, source: _Source) -> list[str]:
+        rows = self._execute(
+            "SELECT s.id FROM session_sources ss JOIN sessions s ON s.key = ss.session"
+            " WHERE ss.source = ? AND s.end_state IS NULL",
+            (source.key,),
+        )
+        return [row[0] for row in rows]
+
+    def _label(self, project: int, kind: str, text: str) -> int:
+        known = self._writer.labels
+        key = known.get((project, kind, text))
+        if key is None:
+            where = (project, kind, text)
+            self._execute(
+                "INSERT OR IGNORE INTO labels (project, kind, text) VALUES (?, ?, ?)", where
+            )
+            row = self._execute(
+                "SELECT key FROM labels WHERE project = ? AND kind = ? AND text = ?", where
+            ).fetchone()
+            key = known[where] = int(row[0])
+        return key
+
+
+def _take_event(session: _Session, source: _Source, record: EventOpenedRecord) -> None:
+    number = event_number(record.id)
+    known = session.arriving.get(number)
+    if known is not None:
+        if isinstance(known[1], EventRecord) or not isinstance(record, EventRecord):
+            return  # closed events never change, open ones only by being closed
+        del session.arriving[number]  # so that it is the latest
+    session.arriving[number] = (source.key, record)
+
+
+def read_statements(connection: sqlite3.Connection, session: int) -> list[Statement]:
+    """
+    What was said about the session with that key.
+    """
+    rows = connection.execute(
+        "SELECT so.id, st.line FROM statements st JOIN sources so ON so.key = st.source"
+        " WHERE st.session = ?",
+        (session,),
+    )
+    return [Statement(source, decode(line)) for source, line in rows]  # type: ignore[arg-type]
+
+
+def _nano_dollars(cost: Cost) -> int | None:
+    """
+    *cost* as it is added up; None where it cannot be, because it is not in dollars.
+    """
+    if cost.currency != "USD":
+        return None
+    return int((cost.amount * 1_000_000_000).to_integral_value(ROUND_HALF_EVEN))
+
+
+def _pruned(failure: Failure, depth: int = MAX_FAILURES) -> Failure:
+    """
+    *failure* no deeper than one that was recorded can be, so that everybody may recurse into it.
+    """
+    if not failure.causes:
+        return failure
+    causes = tuple(_pruned(cause, depth - 1) for cause in failure.causes) if depth > 1 else ()
+    return attrs.evolve(failure, causes=causes)
