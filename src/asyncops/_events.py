@@ -389,7 +389,7 @@ class RecordBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 class SourceRecord(RecordBase, frozen=True, kw_only=True, omit_defaults=True, tag="source"):
     """
-    A process began to record, or tells more of itself: later ones fill in what earlier ones left out.
+    A process began to record, or tells more of itself: later ones fill in what is missing.
     """
 
     source: SourceId

@@ -67,9 +67,9 @@ class SessionActiveError(SessionError):
         self.name = name
         called = f" ({name!r})" if name else ""
         super().__init__(
-            f"session {session_id}{called} is still active and only one may be at a time: end it first"
-            " with `await asyncops.end_session(...)` or by leaving its block, or allow one per context"
-            ' with Configuration(scope="context")'
+            f"session {session_id}{called} is still active and only one may be at a time:"
+            " end it first with `await asyncops.end_session(...)` or by leaving its block,"
+            ' or allow one per context with Configuration(scope="context")'
         )
 
     def __reduce__(self) -> tuple[type[SessionActiveError], tuple[str, str | None]]:

@@ -24,7 +24,8 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
@@ -43,6 +44,7 @@ __all__ = [
     "encode",
     "label",
     "number_line",
+    "tombstone",
 ]
 
 MAX_DEPTH = 32
@@ -103,7 +105,8 @@ def decode(line: bytes | bytearray | memoryview) -> Record:
     The record that *line* holds.
 
     Raises:
-        DecodeError: It is not JSON, not UTF-8, of an unknown type, lacks something or has a value out of range.
+        DecodeError: It is not JSON, not UTF-8, of an unknown type, lacks something or has a value
+            out of range.
     """
     try:
         str(line, "utf-8")  # payloads are kept as the bytes they are, so nobody else would look
@@ -115,6 +118,22 @@ def decode(line: bytes | bytearray | memoryview) -> Record:
     if record.seq < 1:
         raise DecodeError("Object missing required field `seq`, which counts from 1")
     return record
+
+
+def tombstone(line: bytes) -> bytes:
+    """
+    *line* with a marker in place of each of its payloads: for a collector that finds it too long.
+    """
+    try:
+        record = decode(line)
+    except DecodeError:
+        return line
+    changed = {
+        name: msgspec.Raw(_encoder.encode({"$truncated": "record", "size": len(bytes(value))}))
+        for name in record.__struct_fields__
+        if isinstance(value := getattr(record, name), msgspec.Raw) and bytes(value)
+    }
+    return _encoder.encode(msgspec.structs.replace(record, **changed)) + b"\n"
 
 
 @attrs.frozen(kw_only=True)
@@ -180,7 +199,7 @@ def _encode_unknown(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (Set, deque)):
+    if isinstance(value, (AbstractSet, deque)):
         return list(value)
     for kind in (str, int, float):  # subclasses: an enum's member, a NumPy number
         if isinstance(value, kind):
@@ -232,8 +251,8 @@ def _is_harmless(data: bytes) -> bool:
         "key" in low or "token" in low or "pass" in low or "secret" in low or "auth" in low
         or "pwd" in low or "credential" in low or "cookie" in low or "jwt" in low
         or "bearer" in low or "sk-" in low or "sk_" in low or "rk-" in low or "rk_" in low
-        or "gh" in low and ("_pat_" in low or "ghp_" in low or "gho_" in low
-                             or "ghu_" in low or "ghs_" in low or "ghr_" in low)
+        or ("gh" in low and ("_pat_" in low or "ghp_" in low or "gho_" in low
+                             or "ghu_" in low or "ghs_" in low or "ghr_" in low))
         or "://" in low or "eyj" in low or "aiza" in low or "akia" in low or "asia" in low
         or "xox" in low or "hf_" in low or "npm_" in low or "glpat-" in low
     )  # fmt: skip
@@ -314,7 +333,7 @@ class _Rebuilder:
     def _container(self, value: Any, key: str, depth: int) -> Any:
         if isinstance(value, Mapping):
             return self._mapping(value, depth)
-        if isinstance(value, (list, tuple, Set, deque)):
+        if isinstance(value, (list, tuple, AbstractSet, deque)):
             return self._sequence(value, key, depth)
         if isinstance(value, msgspec.Raw):
             return self.rebuild(msgspec.json.decode(value), key, depth)
@@ -414,8 +433,8 @@ def _shrunk(record: Record) -> bytes:
 # -- secrets ----------------------------------------------------------------------------------
 
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd secret secrets credential credentials authorization cookie cookies"
-    " apikey jwt".split()
+    "password passwd passphrase pwd secret secrets credential credentials authorization cookie"
+    " cookies apikey jwt".split()
 )
 _SECRET_LAST_WORDS = frozenset({"token", "auth"})
 _SECRET_KEYS = frozenset(

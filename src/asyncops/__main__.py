@@ -1,0 +1,8 @@
+"""
+`python -m asyncops`: the command line.
+"""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""
+The SDK's own event loop: one daemon thread, started with the first session.
+
+Nothing of ours runs in the host's loop: a task there would die with it, hold up its end, and share
+its cancellations. The thread is never joined without a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from ._log import trouble
+
+__all__ = ["Background", "background"]
+
+T = TypeVar("T")
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """
+    An event loop that needs no executor.
+
+    While the interpreter exits no executor takes work any more, so the usual `getaddrinfo` would
+    fail just when the last batch is to be sent. Here it blocks, and blocks nobody but us.
+    """
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        return socket.getaddrinfo(host, port, family, type, proto, flags)
+
+
+class Background:
+    """
+    A thread that runs an event loop for as long as the process lives.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._parents: list[object] = []
+
+    def run(
+        self, coroutine: Coroutine[Any, Any, T], *, first: Callable[[], None]
+    ) -> Future[T] | None:
+        """
+        Run *coroutine* on the loop, starting the thread if need be; from any thread.
+
+        Args:
+            coroutine: What to run.
+            first: Called once in the thread before anything else.
+
+        Returns:
+            Its result to come, or None where no thread can be had (a subinterpreter, a limit, the
+            interpreter's exit): then the journal is all there is, and the next process sends it.
+        """
+        with self._lock:
+            if self._loop is None:
+                loop = _Loop()
+                thread = threading.Thread(
+                    target=_serve, args=(loop, first), name="asyncops", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    coroutine.close()
+                    loop.close()
+                    trouble("thread", "asyncops cannot start its thread (%s): its records stay"
+                            " in the journal until another process sends it", error)  # fmt: skip
+                    return None
+                self._loop = loop
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """
+        Call *callback* on the loop; does nothing where there is none. From any thread.
+        """
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(callback)
+
+    def forget(self) -> None:
+        """
+        In a forked child, where the thread is gone: start a new one when next needed.
+        """
+        self._lock = threading.Lock()
+        # Closing the parent's loop here would reach into the epoll it shares with the parent, so
+        # it is only kept from being collected.
+        self._parents.append(self._loop)
+        self._loop = None
+
+
+def _serve(loop: asyncio.AbstractEventLoop, first: Callable[[], None]) -> None:
+    first()
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+background = Background()
+"""The one of this process."""

@@ -1,0 +1,70 @@
+"""
+How an exception ends what it leaves: a session, an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import attrs
+
+from ._events import EndState, Failure
+
+__all__ = ["Ending", "ending_of"]
+
+
+@attrs.frozen
+class Ending:
+    """
+    An end state with its reason.
+    """
+
+    state: EndState
+    reason: str | None = None
+    failure: Failure | None = None
+
+
+def ending_of(exception: BaseException | None, *, interrupted: bool = False) -> Ending:
+    """
+    What it means that *exception* left a block; None left it normally.
+
+    Args:
+        exception: What left.
+        interrupted: Whether a Ctrl-C was seen meanwhile: asyncio turns it into a cancellation.
+    """
+    if exception is None:
+        return Ending(EndState.SUCCESS)
+    leaves = list(_leaves(exception))
+    if all(_is_clean_exit(leaf) for leaf in leaves):
+        return Ending(EndState.SUCCESS)
+    if all(isinstance(leaf, _CALLED_OFF) or _is_clean_exit(leaf) for leaf in leaves):
+        return Ending(EndState.CANCELLED, _cancel_reason(leaves, interrupted))
+    failure = Failure.from_exception(exception)
+    return Ending(EndState.FAIL, failure.summary(), failure)
+
+
+_CALLED_OFF = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+
+
+def _leaves(exception: BaseException) -> Iterator[BaseException]:
+    if isinstance(exception, BaseExceptionGroup):
+        for member in exception.exceptions:
+            yield from _leaves(member)
+    else:
+        yield exception
+
+
+def _is_clean_exit(exception: BaseException) -> bool:
+    return isinstance(exception, SystemExit) and exception.code in (None, 0)
+
+
+def _cancel_reason(leaves: list[BaseException], interrupted: bool) -> str:
+    if interrupted or any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return "SIGINT"
+    for leaf in leaves:
+        if isinstance(leaf, asyncio.CancelledError) and leaf.args and isinstance(leaf.args[0], str):
+            return leaf.args[0]
+    if any(isinstance(leaf, GeneratorExit) for leaf in leaves):
+        return "generator closed"
+    return "cancelled"
