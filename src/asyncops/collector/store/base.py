@@ -29,6 +29,7 @@ __all__ = [
     "SessionDetail",
     "SessionPage",
     "SessionQuery",
+    "SessionSort",
     "SessionState",
     "SessionSummary",
     "SourceSummary",
@@ -37,6 +38,9 @@ __all__ = [
 
 SessionState = Literal["Running", "Success", "Fail", "Cancelled", "Indeterminate"]
 """What a session looks like from outside: an `EndState`, or still running."""
+
+SessionSort = Literal["started", "duration", "cost", "tokens", "events", "errors"]
+"""What a list of sessions can be ordered by, always the newest, longest, dearest ... first."""
 
 LEASE_SECONDS = 30.0
 """An open session is Indeterminate once all its sources have been silent for this long."""
@@ -214,7 +218,6 @@ class SessionQuery:
         ids: Only these; all where none are named.
         q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error.
         min_cost: Nano-dollars.
-        sort: A field; newest, longest, dearest ... first. "started" is the default order.
         cursor: Where the page before ended (`SessionPage.next`).
     """
 
@@ -227,7 +230,7 @@ class SessionQuery:
     since: int | None = None
     until: int | None = None
     min_cost: int | None = None
-    sort: Literal["started", "duration", "cost", "tokens", "events", "errors"] = "started"
+    sort: SessionSort = "started"
     limit: int = 50
     cursor: str | None = None
 
@@ -363,10 +366,11 @@ class Store(Protocol):
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None: ...
 
     async def timeline(
-        self, project: str, session_id: str, *, after: int = 0
+        self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
     ) -> tuple[EventSummary, ...]:
         """
-        The events of a session whose `seq` is beyond *after*, without their payloads, in order.
+        The events of a session whose `seq` is beyond *after*, without their payloads, in order;
+        all of them, or the first *limit*.
 
         Raises:
             SessionNotFoundError: There is no such session.

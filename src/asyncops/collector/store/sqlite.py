@@ -274,9 +274,9 @@ class SQLiteStore:
         return await self._read(read_event, project, session_id, event_id)
 
     async def timeline(
-        self, project: str, session_id: str, *, after: int = 0
+        self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
     ) -> tuple[EventSummary, ...]:
-        return await self._read(read_timeline, project, session_id, after=after)
+        return await self._read(read_timeline, project, session_id, after=after, limit=limit)
 
     async def overview(
         self, project: str, *, since: int | None = None, until: int | None = None

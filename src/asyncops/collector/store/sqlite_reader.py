@@ -334,11 +334,16 @@ def read_event(
 
 
 def read_timeline(
-    connection: sqlite3.Connection, project: str, session_id: str, *, after: int
+    connection: sqlite3.Connection,
+    project: str,
+    session_id: str,
+    *,
+    after: int,
+    limit: int | None,
 ) -> tuple[EventSummary, ...]:
     rows = connection.execute(
-        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key",
-        _keys_after(connection, project, session_id, after),
+        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
+        (*_keys_after(connection, project, session_id, after), -1 if limit is None else limit),
     )
     return tuple(_event_summary(row) for row in rows)
 

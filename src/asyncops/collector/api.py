@@ -1,0 +1,481 @@
+"""
+The read API: the JSON twins of the pages.
+
+`session_json` and `event_json` are how sessions and events look in JSON everywhere: in lists, in
+exports, in live streams.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar, get_args
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from .._events import MAX_COST, Failure
+from .store.base import (
+    EventDetail,
+    EventSummary,
+    Overview,
+    SessionDetail,
+    SessionQuery,
+    SessionSort,
+    SessionState,
+    SessionSummary,
+    Store,
+)
+
+__all__ = [
+    "JSON",
+    "event_json",
+    "json_bytes",
+    "overview_json",
+    "routes",
+    "session_json",
+    "session_query",
+    "timestamp",
+]
+
+MAX_SESSIONS = 500
+"""How many sessions one page of a list may have."""
+
+MAX_EVENTS = 1_000
+"""How many events one page may have."""
+
+EXPORT_PAGE = 200
+"""How many events an export holds in memory."""
+
+MAX_FILTER_CHARS = 1_000
+"""How long the value of a filter may be."""
+
+MAX_TAGS = 50
+"""How many tags one list may ask for."""
+
+T = TypeVar("T")
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+def routes() -> list[BaseRoute]:
+    """
+    What the collector serves from here.
+    """
+    return [
+        Route("/api/sessions", sessions),
+        Route("/api/sessions/{id}", session),
+        Route("/api/sessions/{id}/events", events),
+        Route("/api/sessions/{id}/export", export),
+        Route("/api/overview", overview),
+        Route("/healthz", healthz),
+        Route("/metrics", metrics),
+    ]
+
+
+class JSON(Response):
+    """
+    An answer in JSON, whatever a program has recorded.
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json_bytes(content)
+
+
+def _store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+# -- answers ----------------------------------------------------------------------------------
+
+
+async def sessions(request: Request) -> Response:
+    page = await _page(
+        _store(request).sessions(request.state.project, session_query(request.query_params))
+    )
+    return JSON(
+        {"sessions": [session_json(summary) for summary in page.sessions], "next": page.next}
+    )
+
+
+async def session(request: Request) -> Response:
+    detail = await _store(request).session(request.state.project, request.path_params["id"])
+    return JSON(session_json(detail))
+
+
+async def events(request: Request) -> Response:
+    page = await _page(
+        _store(request).events(
+            request.state.project,
+            request.path_params["id"],
+            cursor=request.query_params.get("cursor") or None,
+            limit=_whole("limit", request.query_params.get("limit"), default=200, most=MAX_EVENTS),
+        )
+    )
+    return JSON({"events": [event_json(event) for event in page.events], "next": page.next})
+
+
+async def export(request: Request) -> Response:
+    store, project, session_id = _store(request), request.state.project, request.path_params["id"]
+    detail = await store.session(project, session_id)
+    return StreamingResponse(
+        _exported(store, project, session_id, detail),
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="session-{session_id}.json"'},
+    )
+
+
+async def _exported(
+    store: Store, project: str, session_id: str, detail: SessionDetail
+) -> AsyncIterator[bytes]:
+    """
+    One JSON document, event by event: a session may hold more than fits into memory.
+    """
+    yield b'{"session":%b,"events":[' % json_bytes(session_json(detail))
+    separator = b""
+    # An event that is closed meanwhile arrives anew, so open ones wait until all else is told:
+    # each appears once.
+    running: dict[str, None] = {}
+    cursor: str | None = None
+    while True:
+        page = await store.events(project, session_id, cursor=cursor, limit=EXPORT_PAGE)
+        for event in page.events:
+            if event.summary.state == "Running":
+                running[event.summary.id] = None
+                continue
+            running.pop(event.summary.id, None)
+            yield separator + json_bytes(event_json(event))
+            separator = b","
+        cursor = page.next
+        if cursor is None:
+            break
+    for event_id in running:
+        left = await store.event(project, session_id, event_id)
+        if left is not None:
+            yield separator + json_bytes(event_json(left))
+            separator = b","
+    yield b"]}"
+
+
+async def overview(request: Request) -> Response:
+    since, until = _period(request.query_params)
+    sums = await _store(request).overview(request.state.project, since=since, until=until)
+    return JSON(overview_json(sums))
+
+
+async def healthz(request: Request) -> Response:
+    return JSON({"status": "ok", "service": "asyncops"})
+
+
+_GAUGES = frozenset({"queued_records", "sessions", "database_bytes"})
+
+
+async def metrics(request: Request) -> Response:
+    values = dict(await _store(request).statistics())
+    values["in_flight_bytes"] = request.app.state.intake.in_flight_bytes
+    values["streams"] = request.app.state.streams.open
+    lines = []
+    for name, value in values.items():
+        gauge = name in _GAUGES or name in ("in_flight_bytes", "streams")
+        full = f"asyncops_collector_{name}" + ("" if gauge else "_total")
+        lines += [f"# TYPE {full} {'gauge' if gauge else 'counter'}", f"{full} {value:g}"]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+# -- what things look like --------------------------------------------------------------------
+
+
+def session_json(session: SessionSummary | SessionDetail) -> dict[str, Any]:
+    """
+    A session as the API shows it; a `SessionDetail` with its failure and its sources.
+    """
+    summary = session.summary if isinstance(session, SessionDetail) else session
+    result: dict[str, Any] = {
+        "id": summary.id,
+        "project": summary.project,
+        "name": summary.name,
+        "state": summary.state,
+        "reason": summary.reason,
+        "started_at": timestamp(summary.started_at),
+        "ended_at": _timestamp(summary.ended_at),
+        "duration_ms": _duration(summary.started_at, summary.ended_at),
+        "last_record_at": timestamp(summary.last_record_at),
+        "tags": summary.tags,
+        "video": summary.video,
+        "cost_usd": _dollars(summary.cost),
+        "costs_unknown": summary.costs_unknown,
+        "prompt_tokens": summary.prompt_tokens,
+        "completion_tokens": summary.completion_tokens,
+        "cached_tokens": summary.cached_tokens,
+        "reasoning_tokens": summary.reasoning_tokens,
+        "events": summary.events,
+        "actions": summary.actions,
+        "llms": summary.llms,
+        "tools": summary.tools,
+        "agents": summary.agents,
+        "errors": summary.errors,
+        "missing_records": summary.missing_records,
+    }
+    if isinstance(session, SessionDetail):
+        result["failure"] = _failure_json(session.failure)
+        result["sources"] = [
+            {
+                "id": source.id,
+                "pid": source.pid,
+                "sdk": source.sdk,
+                "started_at": _timestamp(source.started_at),
+                "last_seen_at": timestamp(source.last_seen_at),
+                "ended": source.ended,
+                "host": source.host,
+            }
+            for source in session.sources
+        ]
+    return result
+
+
+def event_json(event: EventSummary | EventDetail) -> dict[str, Any]:
+    """
+    An event as the API shows it; an `EventDetail` with its payloads.
+    """
+    summary = event.summary if isinstance(event, EventDetail) else event
+    cost = summary.cost
+    if cost is not None:
+        cost_source: str | None = cost.source
+    else:
+        cost_source = "unknown" if summary.kind == "llm" and summary.state != "Running" else None
+    result: dict[str, Any] = {
+        "id": summary.id,
+        "seq": summary.seq,
+        "parent_id": summary.parent_id,
+        "kind": summary.kind,
+        "name": summary.name,
+        "agent": summary.agent,
+        "source_id": summary.source_id,
+        "state": summary.state,
+        "started_at": timestamp(summary.started_at),
+        "ended_at": _timestamp(summary.ended_at),
+        "duration_ms": _duration(summary.started_at, summary.ended_at),
+        "model": summary.model,
+        "provider": summary.provider,
+        "prompt_tokens": summary.prompt_tokens,
+        "completion_tokens": summary.completion_tokens,
+        "cached_tokens": summary.cached_tokens,
+        "reasoning_tokens": summary.reasoning_tokens,
+        "time_to_first_token_ms": _milliseconds(summary.time_to_first_token),
+        "cost_usd": float(cost.amount) if cost is not None and cost.currency == "USD" else None,
+        "cost_source": cost_source,
+        "error": summary.error,
+    }
+    if isinstance(event, EventDetail):
+        result |= {
+            "params": event.params,
+            "returns": event.returns,
+            "failure": _failure_json(event.failure),
+            "prompt": event.prompt,
+            "completion": event.completion,
+            "cache_write_tokens": event.cache_write_tokens,
+            "usage": event.usage,
+            "cost": None
+            if cost is None
+            else {
+                "amount": str(cost.amount),
+                "currency": cost.currency,
+                "source": cost.source,
+                "table": cost.table,
+            },
+            "tool_call_id": event.tool_call_id,
+            "trigger_event_id": event.trigger_event_id,
+            "attributes": event.attributes,
+        }
+    return result
+
+
+def overview_json(sums: Overview) -> dict[str, Any]:
+    """
+    A project's sums as the API shows them.
+    """
+    return {
+        "sessions": sums.sessions,
+        "states": sums.states,
+        "cost_usd": None if sums.average_cost is None else _dollars(sums.cost),
+        "prompt_tokens": sums.prompt_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "events": sums.events,
+        "errors": sums.errors,
+        "average_cost_usd": _dollars(sums.average_cost),
+        "average_tokens": sums.average_tokens,
+        "average_duration_ms": _milliseconds(sums.average_duration),
+        "days": [
+            {
+                "day": day.day,
+                "sessions": day.sessions,
+                "states": day.states,
+                "cost_usd": _dollars(day.cost),
+                "prompt_tokens": day.prompt_tokens,
+                "completion_tokens": day.completion_tokens,
+                "events": day.events,
+                "errors": day.errors,
+            }
+            for day in sums.days
+        ],
+        "models": [_model_json(model) for model in sums.models],
+    }
+
+
+def _model_json(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": model["model"],
+        "calls": model["calls"],
+        "prompt_tokens": model["prompt_tokens"],
+        "completion_tokens": model["completion_tokens"],
+        "cost_usd": _dollars(model["cost"]),
+        "costs_unknown": model["costs_unknown"],
+    }
+
+
+def _failure_json(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "relation": failure.relation,
+        "event_id": failure.event_id,
+        "causes": [_failure_json(cause) for cause in failure.causes],
+    }
+
+
+def timestamp(nanoseconds: int) -> str:
+    """
+    RFC 3339 with microseconds, UTC.
+    """
+    moment = _EPOCH + datetime.timedelta(microseconds=nanoseconds // 1_000)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def _timestamp(nanoseconds: int | None) -> str | None:
+    return None if nanoseconds is None else timestamp(nanoseconds)
+
+
+def _milliseconds(nanoseconds: float | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6
+
+
+def _duration(started_at: int, ended_at: int | None) -> float | None:
+    return None if ended_at is None else max(ended_at - started_at, 0) / 1e6
+
+
+def _dollars(nano_dollars: float | None) -> float | None:
+    return None if nano_dollars is None else nano_dollars / 1e9
+
+
+def json_bytes(value: Any) -> bytes:
+    """
+    *value* as JSON.
+    """
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:  # recorded integers know no bounds, msgspec's do
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# -- what is asked for ------------------------------------------------------------------------
+
+
+def session_query(parameters: QueryParams) -> SessionQuery:
+    """
+    The query that a list's *parameters* mean. One that is there without a value says nothing.
+
+    Raises:
+        HTTPException: One has a value that makes no sense; the message names it.
+    """
+    since, until = _period(parameters)
+    states: list[SessionState] = []
+    for state in filter(None, parameters.getlist("state")):
+        if state not in get_args(SessionState):
+            raise _bad("state", f"one of {', '.join(get_args(SessionState))}")
+        states.append(state)  # type: ignore[arg-type]
+    sort = parameters.get("sort") or "started"
+    if sort not in get_args(SessionSort):
+        raise _bad("sort", f"one of {', '.join(get_args(SessionSort))}")
+    tags = tuple(_text("tag", tag) for tag in parameters.getlist("tag") if tag)
+    if len(tags) > MAX_TAGS:
+        raise _bad("tag", f"given at most {MAX_TAGS} times")
+    return SessionQuery(
+        q=_text("q", parameters.get("q", "")) or None,
+        states=tuple(states),
+        tags=tags,
+        agent=_text("agent", parameters.get("agent", "")) or None,
+        model=_text("model", parameters.get("model", "")) or None,
+        since=since,
+        until=until,
+        min_cost=_nano_dollars("min_cost", parameters.get("min_cost")),
+        sort=sort,  # type: ignore[arg-type]
+        limit=_whole("limit", parameters.get("limit"), default=50, most=MAX_SESSIONS),
+        cursor=parameters.get("cursor") or None,
+    )
+
+
+def _period(parameters: QueryParams) -> tuple[int | None, int | None]:
+    return _time("since", parameters.get("since")), _time("until", parameters.get("until"))
+
+
+def _time(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        # "+" in a query means a space; nobody writes a time with one before its zone
+        moment = datetime.datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        nanoseconds = (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1_000
+    except (ValueError, OverflowError):
+        raise _bad(name, "a time like 2025-01-31T12:00:00Z or a day like 2025-01-31") from None
+    return min(max(nanoseconds, 0), 2**63 - 1)
+
+
+def _nano_dollars(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        dollars = Decimal(text)
+    except InvalidOperation:
+        dollars = Decimal("NaN")
+    if not (dollars.is_finite() and 0 <= dollars <= MAX_COST):
+        raise _bad(name, f"a number of dollars from 0 to {MAX_COST:,}")
+    return int(dollars * 1_000_000_000)
+
+
+def _whole(name: str, text: str | None, *, default: int, most: int) -> int:
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise _bad(name, f"a whole number from 1 to {most:,}")
+    return int(text)
+
+
+def _text(name: str, text: str) -> str:
+    if len(text) > MAX_FILTER_CHARS:
+        raise _bad(name, f"at most {MAX_FILTER_CHARS:,} characters")
+    return text
+
+
+def _bad(name: str, wanted: str) -> HTTPException:
+    return HTTPException(400, f"{name} must be {wanted}")
+
+
+async def _page(question: Awaitable[T]) -> T:
+    try:
+        return await question
+    except ValueError as error:
+        raise _bad("cursor", f"what `next` of the page before said ({error})") from None

@@ -1,0 +1,244 @@
+"""
+Runs the collector: in the foreground of a process, or in a thread of another program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+import h11
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .._exceptions import ConfigurationError
+from .app import CollectorSettings, create_app
+
+__all__ = ["EmbeddedCollector", "serve"]
+
+KEEP_ALIVE_SECONDS = 30
+"""Programs that record are heard from every 10 seconds; their connections stay open meanwhile."""
+
+SHUTDOWN_SECONDS = 5
+"""How long requests may take to end when the collector goes down."""
+
+MAX_HEADER_BYTES = 65_536
+
+Background = Callable[[Starlette], Awaitable[None]]
+"""Something that goes on beside the server, from its start until it goes down."""
+
+_logger = logging.getLogger("asyncops")
+
+
+def serve(
+    settings: CollectorSettings,
+    *,
+    ready: Callable[[str], None] | None = None,
+    background: Background | None = None,
+) -> None:
+    """
+    Run a collector until this process is told to stop (SIGINT, SIGTERM).
+
+    Args:
+        ready: Called with the collector's address once it answers.
+        background: Run beside it, cancelled when it goes down.
+
+    Raises:
+        ConfigurationError: It cannot listen there.
+        StoreError: Its database cannot be opened.
+    """
+    listener = _bound(settings)
+    try:
+        asyncio.run(_run(_Server(settings, listener, ready, background)))
+    except KeyboardInterrupt:  # told so once more by uvicorn, after it went down in order
+        pass
+    finally:
+        listener.close()
+
+
+class EmbeddedCollector:
+    """
+    A collector in a thread of this process, from when this is made until `close()`.
+
+    Works as a context manager. `settings.port` may be 0.
+
+    Attributes:
+        url: Its address.
+
+    Raises:
+        ConfigurationError: It cannot listen there.
+        StoreError: Its database cannot be opened.
+    """
+
+    def __init__(
+        self, settings: CollectorSettings, *, background: Background | None = None
+    ) -> None:
+        listener = _bound(settings)
+        started: Future[str] = Future()
+        self._server = _Server(settings, listener, started.set_result, background)
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="asyncops-collector", daemon=True
+        )
+        self._thread.start()
+        try:
+            self.url = started.result()
+        except BaseException:
+            self._thread.join()
+            listener.close()
+            raise
+
+    def close(self) -> None:
+        """
+        Go down in order: requests are answered, what was taken in is written.
+        """
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, started: Future[str]) -> None:
+        try:
+            asyncio.run(_run(self._server))
+        except BaseException as error:
+            if started.done():
+                _logger.exception("The embedded collector failed")
+            else:
+                started.set_exception(error)
+
+
+class _Server(uvicorn.Server):
+    """
+    uvicorn's server, which also says when it answers and ends live views before it waits for them.
+    """
+
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        listener: socket.socket,
+        ready: Callable[[str], None] | None,
+        background: Background | None,
+    ) -> None:
+        self.app = create_app(settings)
+        self.listener = listener
+        self._ready = ready
+        self._background = background
+        self._beside: asyncio.Task[None] | None = None
+        super().__init__(
+            uvicorn.Config(
+                self.app,
+                http=_Protocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                log_level=logging.CRITICAL,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                limit_concurrency=settings.max_connections,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._background is not None:
+            self._beside = asyncio.create_task(self._run_background(self._background))
+        if self._ready is not None:
+            self._ready(_url(self.listener))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.app.state.store.changes.close()
+        if self._beside is not None:
+            self._beside.cancel()
+            await asyncio.gather(self._beside, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    async def _run_background(self, background: Background) -> None:
+        try:
+            await background(self.app)
+        except Exception:  # what goes on beside the collector must not take it down
+            _logger.exception("%r failed", background)
+
+
+class _Protocol(H11Protocol):
+    """
+    uvicorn's HTTP, which refuses what is no HTTP in JSON like everything else.
+    """
+
+    def send_400_response(self, msg: str) -> None:
+        body = b'{"error":"this is no HTTP request"}'
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+
+async def _run(server: _Server) -> None:
+    try:
+        await server.serve(sockets=[server.listener])
+    except SystemExit:
+        # how uvicorn says that the application could not start
+        error = server.app.state.startup_error
+        raise error from None
+
+
+def _bound(settings: CollectorSettings) -> socket.socket:
+    """
+    A socket that listens where *settings* say.
+    """
+    where = f"{settings.host or '*'}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host or None,
+            settings.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2_048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"{where} is taken, perhaps by another collector: choose another port"
+            ) from error
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,222 @@
+"""
+Live views: server-sent events of what changes, as it is committed.
+
+A stream sends what a session looks like now, not what happened to it, so a slow reader misses
+intermediate looks and nothing else. Whatever it holds is bounded, and it ends with the collector.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+import anyio
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from .api import event_json, json_bytes, session_json
+from .store.base import SessionQuery, SessionSummary, Store
+
+__all__ = ["Streams", "routes"]
+
+COALESCE_SECONDS = 0.25
+"""How long a stream rests after it told of changes."""
+
+HEARTBEAT_SECONDS = 15.0
+"""How long a stream is silent at most."""
+
+RECHECK_SECONDS = 5.0
+"""How often a stream looks whether a session that ran was given up: nobody tells of silence."""
+
+SEND_SECONDS = 30.0
+"""How long a reader may take nothing before its stream is ended."""
+
+RETRY_MILLISECONDS = 2_000
+"""How soon a browser opens a stream again that broke."""
+
+MAX_RUNNING = 500
+"""How many running sessions one stream keeps an eye on."""
+
+SESSIONS_AT_ONCE = 200
+EVENTS_AT_ONCE = 500
+
+
+@attrs.define(eq=False)
+class Streams:
+    """
+    The streams that are open.
+
+    Attributes:
+        most: How many there may be.
+        open: How many there are.
+    """
+
+    most: int
+    open: int = 0
+
+
+def routes() -> list[BaseRoute]:
+    """
+    What the collector serves from here.
+    """
+    return [
+        Route("/api/stream", watch_sessions),
+        Route("/api/sessions/{id}/stream", watch_session),
+    ]
+
+
+class EventStream(Response):
+    """
+    A response that goes on for as long as *tell* does, the client listens, and takes what is sent.
+    """
+
+    def __init__(self, streams: Streams, tell: Callable[[Teller], Awaitable[None]]) -> None:
+        super().__init__(
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        del self.headers["content-length"]
+        self._streams = streams
+        self._tell = tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._streams.open >= self._streams.most:
+            raise HTTPException(503, "too many live views are open", {"Retry-After": "5"})
+        self._streams.open += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] != "HEAD":
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_until_disconnected, receive, tasks.cancel_scope)
+                    await self._tell(Teller(send))
+                    tasks.cancel_scope.cancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._streams.open -= 1
+
+
+async def _until_disconnected(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+class Teller:
+    """
+    Writes server-sent events.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.told_at = time.monotonic()
+
+    async def event(self, kind: str, data: object, *, event_id: int | None = None) -> None:
+        head = f"event: {kind}\n" + ("" if event_id is None else f"id: {event_id}\n")
+        await self._write(b"%bdata: %b\n\n" % (head.encode(), json_bytes(data)))
+
+    async def comment(self, text: str) -> None:
+        await self._write(f": {text}\n\n".encode())
+
+    async def opening(self) -> None:
+        await self._write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
+
+    async def _write(self, data: bytes) -> None:
+        with anyio.fail_after(SEND_SECONDS):
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self.told_at = time.monotonic()
+
+    async def keep_alive(self) -> None:
+        """
+        Say something if nothing was said for long.
+        """
+        if time.monotonic() - self.told_at >= HEARTBEAT_SECONDS:
+            await self.comment("still here")
+
+
+async def watch_sessions(request: Request) -> Response:
+    store: Store = request.app.state.store
+    project: str = request.state.project
+
+    async def tell(teller: Teller) -> None:
+        with store.changes.watch(project) as watcher:
+            await teller.opening()
+            query = SessionQuery(states=("Running",), limit=MAX_RUNNING)
+            running = {summary.id for summary in (await store.sessions(project, query)).sessions}
+            checked_at = time.monotonic()
+            while not watcher.closed:
+                changed = await watcher.changed(timeout=RECHECK_SECONDS)
+                for summary in await _summaries(store, project, changed):
+                    await teller.event("session", session_json(summary))
+                    _keep_eye(running, summary)
+                if time.monotonic() - checked_at >= RECHECK_SECONDS:
+                    checked_at = time.monotonic()
+                    for summary in await _summaries(store, project, running - set(changed)):
+                        if summary.state != "Running":
+                            await teller.event("session", session_json(summary))
+                            _keep_eye(running, summary)
+                await teller.keep_alive()
+                if changed:
+                    await anyio.sleep(COALESCE_SECONDS)
+
+    return EventStream(request.app.state.streams, tell)
+
+
+async def _summaries(store: Store, project: str, wanted: Iterable[str]) -> list[SessionSummary]:
+    ids = tuple(wanted)
+    summaries: list[SessionSummary] = []
+    for start in range(0, len(ids), SESSIONS_AT_ONCE):
+        part = ids[start : start + SESSIONS_AT_ONCE]
+        summaries += (
+            await store.sessions(project, SessionQuery(ids=part, limit=len(part)))
+        ).sessions
+    return summaries
+
+
+def _keep_eye(running: set[str], summary: SessionSummary) -> None:
+    if summary.state != "Running":
+        running.discard(summary.id)
+    elif len(running) < MAX_RUNNING:
+        running.add(summary.id)
+
+
+async def watch_session(request: Request) -> Response:
+    store: Store = request.app.state.store
+    project: str = request.state.project
+    session_id: str = request.path_params["id"]
+    after = _after(request)
+    await store.session(project, session_id)  # or there is nothing to watch
+
+    async def tell(teller: Teller) -> None:
+        seq = after
+        shown = None
+        with store.changes.watch(project, session=session_id) as watcher:
+            await teller.opening()
+            while not watcher.closed:
+                while events := await store.timeline(
+                    project, session_id, after=seq, limit=EVENTS_AT_ONCE
+                ):
+                    seq = events[-1].seq
+                    await teller.event("events", [event_json(e) for e in events], event_id=seq)
+                looks = session_json(await store.session(project, session_id))
+                if looks != shown:
+                    shown = looks
+                    await teller.event("session", looks)
+                await teller.keep_alive()
+                if await watcher.changed(timeout=RECHECK_SECONDS):
+                    await anyio.sleep(COALESCE_SECONDS)
+
+    return EventStream(request.app.state.streams, tell)
+
+
+def _after(request: Request) -> int:
+    """
+    The `seq` that the reader has seen: of its last event where it comes again, else as it says.
+    """
+    text = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        raise HTTPException(400, "after must be the seq of an event")
+    return int(text)
