@@ -128,6 +128,7 @@ class Delivery:
         self._event = asyncio.Event()
         self._hurried = True  # the first batch goes at once: it tells whether anybody is there
         self._closing = False
+        self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._heard_at = -HEARTBEAT_SECONDS
@@ -178,19 +179,30 @@ class Delivery:
         """
         Deliver until `close`.
         """
+        self._task = asyncio.current_task()
         try:
             while not self._closing:
                 await self._pause()
-                await self._deliver()
-                if self._busy():
-                    self._tick()
-                await self._heartbeat()
-                await self._adopt()
+                try:
+                    await self._work()
+                except Exception as error:  # a disk that fails under us, a host that lies
+                    trouble("delivery", "asyncops could not deliver: %r; it will try again", error)
+                    self._failed(error, None)
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
         finally:
             for _, waiter in self._waiters:
                 waiter.cancel()
             with contextlib.suppress(Exception):
                 await self._exporter.aclose()
+
+    async def _work(self) -> None:
+        await self._deliver()
+        if self._busy():
+            self._tick()
+        await self._heartbeat()
+        await self._adopt()
 
     async def close(self, *, timeout: float) -> bool:
         """
@@ -198,7 +210,8 @@ class Delivery:
         """
         delivered = await self.flush(timeout=timeout)
         self._closing = True
-        self._event.set()
+        if self._task is not None:  # it may be waiting for an answer that will not come
+            self._task.cancel()
         return delivered
 
     async def flush(self, *, timeout: float | None) -> bool:

@@ -203,32 +203,78 @@ class _Ring:
         return Chunk(lines, numbers) if lines else None
 
 
-class MemoryJournal:
+class _Numbering:
+    """
+    Gives each record its number, from any thread and from inside itself.
+    """
+
+    def __init__(self, wake: Callable[[int], None]) -> None:
+        self.dropped: dict[str, int] = {}
+        # Re-entrant: a signal handler or a finalizer may record while this thread holds it.
+        self._lock = threading.RLock()
+        self._wake = wake
+        self._writing = False
+        self._deferred: deque[tuple[bytes, int]] = deque()
+        self._seq = 0
+        self._acknowledged = 0
+        self._closed = False
+
+    def append(self, line: bytes, *, expendable: bool = False, final: bool = False) -> None:
+        flags = (EXPENDABLE if expendable else 0) | (FINAL if final else 0)
+        with self._lock:
+            if self._closed:
+                return
+            if self._writing:
+                self._deferred.append((line, flags))
+                return
+            self._writing = True
+            try:
+                self._number(line, flags)
+                while self._deferred:
+                    self._number(*self._deferred.popleft())
+            finally:
+                self._writing = False
+        self._wake(self.unread)
+
+    def _number(self, line: bytes, flags: int) -> None:
+        # The number is spent first: an exception raised into us between these lines (a second
+        # Ctrl-C) then leaves a hole that is noticed, not a number used twice that is not.
+        seq = self._seq = self._seq + 1
+        self._keep(number_line(line, seq) + b"\n", seq, flags)
+
+    def _keep(self, line: bytes, seq: int, flags: int) -> None:
+        raise NotImplementedError
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    @property
+    def unread(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def backlog(self) -> int:
+        return self._seq - self._acknowledged
+
+    @property
+    def last_seq(self) -> int:
+        return self._seq
+
+
+class MemoryJournal(_Numbering):
     """
     A journal that keeps nothing on disk: `durability="memory"`, or where no directory can be had.
     """
 
     def __init__(self, source: str, *, wake: Callable[[int], None] = lambda count: None) -> None:
+        super().__init__(wake)
         self.source = source
-        self.dropped: dict[str, int] = {}
-        self._lock = threading.RLock()
         self._ring = _Ring(MEMORY_BYTES)
-        self._seq = 0
         self._read = 0
-        self._acknowledged = 0
-        self._wake = wake
-        self._closed = False
 
-    def append(self, line: bytes, *, expendable: bool = False, final: bool = False) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._seq += 1
-            numbered = number_line(line, self._seq) + b"\n"
-            gone = self._ring.append(self._seq, numbered, EXPENDABLE if expendable else 0)
-            if gone:
-                self.dropped["memory"] = self.dropped.get("memory", 0) + gone
-        self._wake(self.unread)
+    def _keep(self, line: bytes, seq: int, flags: int) -> None:
+        self._drop("memory", self._ring.append(seq, line, flags))
 
     def note(self, word: str) -> None:
         pass  # nobody can adopt what is not there
@@ -245,20 +291,12 @@ class MemoryJournal:
             self._acknowledged = max(self._acknowledged, seq)
             self._ring.forget(seq)
 
+    def set_aside(self, line: bytes, reason: str) -> None:
+        self._drop("rejected", 1)
+
     @property
     def unread(self) -> int:
         return self._seq - self._read
-
-    @property
-    def backlog(self) -> int:
-        return self._seq - self._acknowledged
-
-    @property
-    def last_seq(self) -> int:
-        return self._seq
-
-    def set_aside(self, line: bytes, reason: str) -> None:
-        self.dropped["rejected"] = self.dropped.get("rejected", 0) + 1
 
     def seal(self) -> None:
         self._closed = True
@@ -270,7 +308,7 @@ class MemoryJournal:
         self._closed = True
 
 
-class FileJournal:
+class FileJournal(_Numbering):
     """
     A source's journal on disk.
 
@@ -298,24 +336,16 @@ class FileJournal:
         wake: Callable[[int], None] = lambda count: None,
         trouble: Callable[[str, OSError], None] = lambda kind, error: None,
     ) -> None:
+        super().__init__(wake)
         self.source = source
         self.directory = root / source
-        self.dropped: dict[str, int] = {}
         self._root = root
         self._max_bytes = max_bytes
         self._fsync = fsync
-        self._wake = wake
         self._trouble = trouble
-        # Re-entrant: a signal handler or a finalizer may record while this thread holds it.
-        self._lock = threading.RLock()
-        self._writing = False
-        self._deferred: deque[tuple[bytes, int]] = deque()
-        self._seq = 0
-        self._acknowledged = 0
         self._size = 0
         self._ring = _Ring(MEMORY_BYTES)
         self._retry_at = 0.0
-        self._closed = False
         self._compacted: set[str] = set()
         self._open_directory(root, owner)
         self._reader = Reader(self.directory, after=0)
@@ -346,41 +376,20 @@ class FileJournal:
 
     # -- writing ------------------------------------------------------------------------------
 
-    def append(self, line: bytes, *, expendable: bool = False, final: bool = False) -> None:
-        flags = (EXPENDABLE if expendable else 0) | (FINAL if final else 0)
-        with self._lock:
-            if self._closed:
-                return
-            if self._writing:
-                self._deferred.append((line, flags))
-                return
-            self._writing = True
-            try:
-                self._append(line, flags)
-                while self._deferred:
-                    self._append(*self._deferred.popleft())
-            finally:
-                self._writing = False
-        self._wake(self.unread)
-
-    def _append(self, line: bytes, flags: int) -> None:
-        # The number is spent first: an exception raised into us between these lines (a second
-        # Ctrl-C) then leaves a hole that is noticed, not a number used twice that is not.
-        seq = self._seq = self._seq + 1
-        numbered = number_line(line, seq) + b"\n"
+    def _keep(self, line: bytes, seq: int, flags: int) -> None:
         if self._ring.records and not self._drain_ring():
-            self._keep_in_memory(seq, numbered, flags)
+            self._keep_in_memory(seq, line, flags)
             return
         try:
-            self._write(numbered, seq, flags)
+            self._write(line, seq, flags)
         except OSError as error:
             if not flags & EXPENDABLE and self._give_up_reserve():
                 with contextlib.suppress(OSError):
-                    self._write(numbered, seq, flags)
+                    self._write(line, seq, flags)
                     return
             self._trouble("disk", error)
             self._retry_at = time.monotonic() + RETRY_SECONDS
-            self._keep_in_memory(seq, numbered, flags)
+            self._keep_in_memory(seq, line, flags)
 
     def _write(self, line: bytes, seq: int, flags: int) -> None:
         data = frame(line, seq, flags)
@@ -417,15 +426,10 @@ class FileJournal:
                     return
                 if name not in self._compacted:
                     self._compacted.add(name)
-                    gone = compact(self.directory / name)
-                    self.dropped["journal_max_bytes"] = (
-                        self.dropped.get("journal_max_bytes", 0) + gone
-                    )
+                    self._drop("journal_max_bytes", compact(self.directory / name))
 
     def _keep_in_memory(self, seq: int, line: bytes, flags: int) -> None:
-        gone = self._ring.append(seq, line, flags)
-        if gone:
-            self.dropped["disk"] = self.dropped.get("disk", 0) + gone
+        self._drop("disk", self._ring.append(seq, line, flags))
 
     def _drain_ring(self) -> bool:
         """
@@ -483,14 +487,6 @@ class FileJournal:
     @property
     def unread(self) -> int:
         return self._seq - self._reader.after
-
-    @property
-    def backlog(self) -> int:
-        return self._seq - self._acknowledged
-
-    @property
-    def last_seq(self) -> int:
-        return self._seq
 
     def set_aside(self, line: bytes, reason: str) -> None:
         set_aside(self._root, self.source, line, reason)

@@ -254,7 +254,7 @@ def _is_harmless(data: bytes) -> bool:
         or ("gh" in low and ("_pat_" in low or "ghp_" in low or "gho_" in low
                              or "ghu_" in low or "ghs_" in low or "ghr_" in low))
         or "://" in low or "eyj" in low or "aiza" in low or "akia" in low or "asia" in low
-        or "xox" in low or "hf_" in low or "npm_" in low or "glpat-" in low
+        or "xox" in low or "hf_" in low or "npm_" in low or "glpat-" in low or "aops_" in low
     )  # fmt: skip
 
 
@@ -463,7 +463,7 @@ _TOKENS = re.compile(
     r"\b(?:sk|rk)[-_][A-Za-z0-9_-]{16,}"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bxox[a-z]-[A-Za-z0-9-]{10,}"
-    r"|\bhf_[A-Za-z0-9]{20,}|\bnpm_[A-Za-z0-9]{30,}"
+    r"|\bhf_[A-Za-z0-9]{20,}|\baops_[\w-]{20,}|\bnpm_[A-Za-z0-9]{30,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{16,}"
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
@@ -476,7 +476,7 @@ _NAMED_SECRETS = re.compile(
 """`password='...'` and `'token': ...` inside a repr."""
 
 _TOKEN_HINTS = (
-    "sk-", "sk_", "rk-", "rk_", "gh", "glpat-", "AKIA", "ASIA", "AIza", "xox", "hf_", "npm_", "eyJ",
+    "sk-", "sk_", "rk-", "rk_", "gh", "glpat-", "AKIA", "ASIA", "AIza", "xox", "hf_", "aops_", "npm_", "eyJ",
     "earer ", "PRIVATE KEY", "://",
 )  # fmt: skip
 

@@ -1,0 +1,573 @@
+"""
+What was appended is read back, whatever happened to the files in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import signal
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asyncops import _frames, _journal
+from asyncops._adoption import adopt, owner_of
+from asyncops._frames import Reader
+from asyncops._journal import FileJournal, Journal, MemoryJournal, read_acknowledgement
+
+SOURCE = "0198a0b0-0000-7000-8000-00000000000a"
+
+
+def journal_in(root: Path, **options: Any) -> FileJournal:
+    options = {"owner": {"pid": 1}, "max_bytes": 2**30, **options}
+    return FileJournal(root, SOURCE, **options)
+
+
+def line(n: int, size: int = 10) -> bytes:
+    return b'{"n":%d,"x":"%b"}' % (n, b"x" * size)
+
+
+def numbers(journal: Any, *, records: int = 1_000, size: int = 10**6) -> list[int]:
+    """
+    The numbers of all that is left to read.
+    """
+    found: list[int] = []
+    while (chunk := journal.read(records, size)) is not None:
+        assert [json.loads(each)["seq"] for each in chunk.lines] == chunk.numbers
+        found += chunk.numbers
+    return found
+
+
+@pytest.fixture(params=["file", "memory"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
+    if request.param == "memory":
+        return MemoryJournal(SOURCE)
+    return journal_in(tmp_path / "root")
+
+
+def test_read_what_was_appended(journal: Journal) -> None:
+    """
+    Lines come back numbered and in order, in chunks no larger than asked for.
+    """
+    for n in range(10):
+        journal.append(line(n))
+    first = journal.read(4, 10**6)
+    small = journal.read(100, 60)
+
+    assert first is not None
+    assert small is not None
+    assert [1, 2, 3, 4] == first.numbers
+    assert b'{"seq":1,"n":0,"x":"xxxxxxxxxx"}\n' == first.lines[0]
+    assert [5] == small.numbers
+    assert [6, 7, 8, 9, 10] == numbers(journal)
+    assert journal.read(10, 10) is None
+
+
+def test_read_goes_on_where_it_was(journal: Journal) -> None:
+    """
+    What is appended after everything was read is read next.
+    """
+    journal.append(line(1))
+    assert [1] == numbers(journal)
+    journal.append(line(2))
+
+    assert 1 == journal.unread
+    assert [2] == numbers(journal)
+    assert 0 == journal.unread
+
+
+def test_backlog(journal: Journal) -> None:
+    """
+    The backlog is what is not acknowledged.
+    """
+    for n in range(5):
+        journal.append(line(n))
+    numbers(journal)
+    journal.acknowledge(3)
+
+    assert 2 == journal.backlog
+    assert 5 == journal.last_seq
+
+
+def test_append_after_seal(journal: Journal) -> None:
+    """
+    After the end nothing is written, and nothing is raised.
+    """
+    journal.append(line(1))
+    journal.seal()
+    journal.append(line(2))
+    journal.note("+x")
+
+    assert 1 == journal.last_seq
+
+
+def test_append_from_threads(journal: Journal) -> None:
+    """
+    Eight threads at once get a number each, and all is there.
+    """
+
+    def write() -> None:
+        for n in range(200):
+            journal.append(line(n))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert list(range(1, 1_601)) == numbers(journal)
+
+
+def test_append_from_a_signal_handler(journal: Journal) -> None:
+    """
+    A signal handler that records while its thread is recording neither hangs nor loses anything,
+    and every number is in its place.
+    """
+    before = signal.signal(signal.SIGALRM, lambda *_: journal.append(line(0)))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for n in range(20_000):
+            journal.append(line(n))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert list(range(1, journal.last_seq + 1)) == numbers(journal)
+    assert journal.last_seq > 20_000
+
+
+def test_append_from_a_finalizer(journal: Journal) -> None:
+    """
+    A finalizer that records while the journal's lock is held does not hang.
+    """
+
+    class Loud:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            journal.append(line(0))
+
+    Loud()
+    with journal._lock:  # type: ignore[attr-defined]
+        gc.collect()
+
+    assert [1] == numbers(journal)
+
+
+def test_segments_roll_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Full segments are followed by new ones, and deleted once all in them is acknowledged.
+    """
+    monkeypatch.setattr(_journal, "SEGMENT_BYTES", 500)
+    journal = journal_in(tmp_path)
+    for n in range(100):
+        journal.append(line(n, 40))
+    before = _frames.segment_names(journal.directory)
+
+    assert list(range(1, 101)) == numbers(journal, records=7)
+    assert len(before) > 10
+    journal.acknowledge(50)
+    after = _frames.segment_names(journal.directory)
+    assert int(after[0].removesuffix(".seg")) <= 51 < int(after[1].removesuffix(".seg"))
+    assert 50 == read_acknowledgement(journal.directory)
+
+
+def test_all_delivered_leaves_nothing(tmp_path: Path) -> None:
+    """
+    A journal that was delivered whole leaves no file behind.
+    """
+    journal = journal_in(tmp_path)
+    journal.append(line(1))
+    numbers(journal)
+    journal.acknowledge(1)
+    journal.close()
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_for_this_user_alone(tmp_path: Path) -> None:
+    """
+    Nobody else can read a journal, whatever the umask.
+    """
+    before = os.umask(0)
+    try:
+        journal = journal_in(tmp_path / "new" / "root")
+    finally:
+        os.umask(before)
+
+    for path in (tmp_path / "new", tmp_path / "new" / "root", journal.directory):
+        assert 0o700 == stat.S_IMODE(path.stat().st_mode)
+    for path in journal.directory.iterdir():
+        assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    journal = journal_in(tmp_path_factory.mktemp("written"))
+    for n in range(6):
+        journal.append(line(n, n * 7))
+    return (journal.directory / _frames.segment_name(1)).read_bytes()
+
+
+def read_bytes(directory: Path, data: bytes) -> list[int]:
+    (directory / _frames.segment_name(1)).write_bytes(data)
+    reader = Reader(directory, after=0)
+    try:
+        return numbers(reader)
+    finally:
+        reader.close()
+
+
+def test_torn_anywhere(tmp_path: Path, written: bytes) -> None:
+    """
+    Cut at any byte, the whole frames before the cut are read and nothing else.
+    """
+    ends = [i for i in range(1, len(written) + 1) if written[:i].endswith(b'"}\n')]
+    for cut in range(len(written)):
+        whole = sum(end <= cut for end in ends)
+        assert list(range(1, whole + 1)) == read_bytes(tmp_path, written[:cut])
+
+
+def test_any_flipped_byte(tmp_path: Path, written: bytes) -> None:
+    """
+    Any one byte changed costs the one record it is in.
+    """
+    for at in range(len(written)):
+        data = bytearray(written)
+        data[at] ^= 0x41
+        found = read_bytes(tmp_path, bytes(data))
+        assert len(found) == 5, at
+        assert set(found) < set(range(1, 7))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.lists(st.binary(max_size=60) | st.integers(0, 5), max_size=8))
+def test_rubbish_between_frames(
+    tmp_path_factory: pytest.TempPathFactory, written: bytes, parts: list[bytes | int]
+) -> None:
+    """
+    Frames are found among any rubbish, each at most once and in order.
+    """
+    frames = [part + b'"}\n' for part in written.split(b'"}\n')[:-1]]
+    data = b"".join(frames[part] if isinstance(part, int) else part for part in parts)
+    found = read_bytes(tmp_path_factory.mktemp("rubbish"), data)
+
+    assert found == sorted(set(found))
+    wanted: list[int] = []
+    for part in parts:
+        if isinstance(part, int) and part + 1 > max(wanted, default=0):
+            wanted.append(part + 1)
+    assert set(wanted) <= set(found)
+
+
+def test_record_larger_than_asked_for(tmp_path: Path) -> None:
+    """
+    A record larger than the limit of a chunk is read alone.
+    """
+    journal = journal_in(tmp_path)
+    for size in (10, 900_000, 10):
+        journal.append(line(1, size))
+
+    assert [1, 2, 3] == numbers(journal, size=1_000)
+
+
+def test_reader_and_writer_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Reading while another thread writes and rolls misses nothing and repeats nothing.
+    """
+    monkeypatch.setattr(_journal, "SEGMENT_BYTES", 20_000)
+    journal = journal_in(tmp_path)
+    count = 5_000
+
+    def write() -> None:
+        for n in range(count):
+            journal.append(line(n, n % 500))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found: list[int] = []
+    while len(found) < count:
+        found += numbers(journal, records=50)
+        if found:
+            journal.acknowledge(found[-1])
+    thread.join()
+
+    assert list(range(1, count + 1)) == found
+
+
+class FullDisk:
+    """
+    Lets `os.write` fail as a full disk does, from the first byte or in the middle of a frame.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        self.short = False
+        self._write = os.write
+        monkeypatch.setattr(_journal.os, "write", self.write)
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.short:
+            self.short, self.full = False, True
+            return self._write(fd, data[: len(data) // 2])
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(fd, data)
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A disk that fills up in the middle of a frame costs nothing while memory lasts; once there is
+    room again the records are on disk, in order.
+    """
+    told: list[str] = []
+    journal = journal_in(tmp_path, trouble=lambda kind, error: told.append(kind))
+    disk = FullDisk(monkeypatch)
+    journal.append(line(1))
+    disk.short = True
+    for n in range(2, 5):
+        journal.append(line(n), expendable=True)
+
+    assert ["disk"] == told
+    disk.full = False
+    journal._retry_at = 0.0
+    journal.append(line(5))
+    reader = Reader(journal.directory, after=0)
+    assert [1, 2, 3, 4, 5] == numbers(reader)
+    assert [1, 2, 3, 4, 5] == numbers(journal)
+
+
+def test_full_disk_read_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What the disk did not take is delivered from memory.
+    """
+    journal = journal_in(tmp_path)
+    disk = FullDisk(monkeypatch)
+    journal.append(line(1))
+    disk.full = True
+    journal.append(line(2), expendable=True)
+
+    assert [1, 2] == numbers(journal)
+    journal.acknowledge(2)
+    assert 0 == journal.backlog
+
+
+def test_reserve_makes_room_for_an_ending(tmp_path: Path) -> None:
+    """
+    On a full disk the reserve is given up for a record that must not be lost, and for no other.
+    """
+    journal = journal_in(tmp_path)
+    reserve = journal.directory / "reserve"
+    real, journal._fd = journal._fd, os.open("/dev/full", os.O_WRONLY)
+    journal.append(line(1), expendable=True)
+    assert reserve.exists()
+    os.close(journal._fd)
+    journal._fd, journal._retry_at = real, 0.0
+
+    writes: Callable[[bytes, int, int], None] = journal._write
+
+    def full_until_given_up(data: bytes, seq: int, flags: int) -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "full")
+        writes(data, seq, flags)
+
+    journal._ring.forget(1)
+    journal._write = full_until_given_up  # type: ignore[method-assign]
+    journal.append(line(2))
+
+    assert not reserve.exists()
+    assert [2] == numbers(Reader(journal.directory, after=0))
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    In memory the oldest events go first, counted, and what says how a session went stays.
+    """
+    monkeypatch.setattr(_journal, "MEMORY_BYTES", 10_000)
+    journal = MemoryJournal(SOURCE)
+    journal.append(line(0))
+    for n in range(500):
+        journal.append(line(n, 100), expendable=True)
+    found = numbers(journal)
+
+    assert 1 == found[0]
+    assert 501 == found[-1]
+    assert {"memory": 501 - len(found)} == journal.dropped
+    assert 30 < len(found) < 110
+
+
+def test_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Over the limit the oldest events go, counted exactly; other records stay.
+    """
+    monkeypatch.setattr(_journal, "SEGMENT_BYTES", 2_000)
+    journal = journal_in(tmp_path, max_bytes=10_000)
+    for n in range(1_000):
+        journal.append(line(n, 50), expendable=n % 10 != 0)
+    size = sum(path.stat().st_size for path in journal.directory.glob("*.seg"))
+    found = numbers(Reader(journal.directory, after=0))
+
+    assert size <= 24_000
+    assert {"journal_max_bytes": 1_000 - len(found)} == journal.dropped
+    assert {n for n in range(1, 1_001) if n % 10 == 1} <= set(found)
+    assert 1_000 == found[-1]
+
+
+def dead(journal: FileJournal) -> None:
+    """
+    What the kernel does when the process dies.
+    """
+    journal._close_files()
+
+
+def test_adopt(tmp_path: Path) -> None:
+    """
+    The journal of a dead source is found, told of, read, and gone once delivered.
+    """
+    journal = journal_in(tmp_path, owner={"pid": 77})
+    for n in range(5):
+        journal.append(line(n))
+    journal.note("+a")
+    journal.note("+b")
+    journal.note("-a")
+    numbers(journal)
+    journal.acknowledge(2)
+    dead(journal)
+    (adopted,) = adopt(tmp_path)
+
+    assert {"pid": 77} == adopted.owner == owner_of(journal.directory)
+    assert ["+a", "+b", "-a"] == adopted.open
+    assert (5, False) == (adopted.last_seq, adopted.finished)
+    assert [3, 4, 5] == numbers(adopted)
+    adopted.acknowledge(5)
+    adopted.close(delivered=True)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_live_journal_is_not_adopted(tmp_path: Path) -> None:
+    """
+    A journal whose source lives is nobody else's, even if its pid is not.
+    """
+    journal = journal_in(tmp_path, owner={"pid": 2**22 + 1})
+    journal.append(line(1))
+
+    assert [] == list(adopt(tmp_path))
+    assert journal.directory.exists()
+
+
+def test_adopted_is_not_adopted_again(tmp_path: Path) -> None:
+    """
+    While one delivers a journal no other does; when it lets go, the next can go on.
+    """
+    journal = journal_in(tmp_path)
+    for n in range(4):
+        journal.append(line(n))
+    dead(journal)
+    (first,) = adopt(tmp_path)
+
+    assert [] == list(adopt(tmp_path))
+    first.append_final([b'{"end":1}'])
+    chunk = first.read(2, 10**6)
+    assert chunk is not None
+    first.acknowledge(2)
+    first.close(delivered=False)
+    (second,) = adopt(tmp_path)
+    assert second.finished
+    assert [3, 4, 5] == numbers(second)
+
+
+def test_final_records_follow_the_last(tmp_path: Path) -> None:
+    """
+    What the adopter adds is numbered after what the source wrote, also where all of that is gone.
+    """
+    journal = journal_in(tmp_path)
+    for n in range(3):
+        journal.append(line(n))
+    numbers(journal)
+    journal.acknowledge(3)
+    dead(journal)
+    (adopted,) = adopt(tmp_path)
+    adopted.append_final([b'{"a":1}', b'{"b":2}'])
+
+    assert [4, 5] == numbers(adopted)
+
+
+def test_finished_source(tmp_path: Path) -> None:
+    """
+    A source that wrote its last record needs no other.
+    """
+    journal = journal_in(tmp_path)
+    journal.append(line(1))
+    journal.append(line(2), final=True)
+    dead(journal)
+    (adopted,) = adopt(tmp_path)
+
+    assert adopted.finished
+
+
+def test_half_made_directory_is_left_alone_until_it_is_old(tmp_path: Path) -> None:
+    """
+    A directory that was never finished is removed after an hour, not before.
+    """
+    hidden = tmp_path / f".{SOURCE}"
+    hidden.mkdir()
+    (hidden / "lock").touch()
+    assert [] == list(adopt(tmp_path))
+    assert hidden.exists()
+
+    os.utime(hidden, (0, 0))
+    assert [] == list(adopt(tmp_path))
+    assert not hidden.exists()
+
+
+def test_foreign_things_in_the_directory(tmp_path: Path) -> None:
+    """
+    Files, links and directories that are no journals harm nobody and are not touched.
+    """
+    (tmp_path / "note.txt").write_text("mine")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "lock").symlink_to(tmp_path / "note.txt")
+
+    assert [] == list(adopt(tmp_path))
+    assert "mine" == (tmp_path / "note.txt").read_text()
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    """
+    Where nothing was ever recorded there is nothing to adopt.
+    """
+    assert [] == list(adopt(tmp_path / "nowhere"))
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    """
+    A journal that cannot be made says so, and leaves nothing half-made.
+    """
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OSError):  # noqa: PT011 - which one depends on the system
+        journal_in(tmp_path / "file" / "root")
+
+
+def test_set_aside(tmp_path: Path) -> None:
+    """
+    A line no collector takes is kept apart, with the reason.
+    """
+    journal = journal_in(tmp_path)
+    journal.set_aside(b'{"seq":1}', "too odd")
+
+    told = json.loads((tmp_path / "set-aside.ndjson").read_text())
+    assert {"source": SOURCE, "reason": "too odd", "line": '{"seq":1}'} == told
+    assert 0o600 == stat.S_IMODE((tmp_path / "set-aside.ndjson").stat().st_mode)

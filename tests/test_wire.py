@@ -1,0 +1,492 @@
+"""
+Anything becomes JSON that is safe to keep, and records come back as they went.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import pathlib
+import uuid
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from asyncops import DecodeError
+from asyncops._events import EventRecord, Failure, SessionRecord, SourceRecord
+from asyncops._wire import (
+    MAX_DEPTH,
+    MAX_RECORD_BYTES,
+    REDACTED,
+    Encoder,
+    decode,
+    encode,
+    is_secret_name,
+    label,
+    number_line,
+    tombstone,
+)
+
+SESSION = "0198a0b0-0000-7000-8000-000000000000"
+
+
+def kept(value: object, **options: Any) -> Any:
+    return json.loads(bytes(Encoder(**options).payload(value)))
+
+
+def event(**fields: Any) -> EventRecord:
+    told: dict[str, Any] = {
+        "seq": 1,
+        "at": 5,
+        "session": SESSION,
+        "id": "00000000000000aa",
+        "kind": "tool",
+        "name": "search",
+        "started_at": 3,
+        "ended_at": 5,
+        "state": "Success",
+    }
+    return EventRecord(**{**told, **fields})
+
+
+class Point(BaseModel):
+    x: int = 1
+    password: str = "hunter2"
+
+
+@attrs.define
+class Credentials:
+    user: str
+    api_key: str
+
+
+@dataclasses.dataclass
+class Request:
+    body: object
+    retries: int = 0
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Stubborn:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Hollow(dict):  # type: ignore[type-arg]
+    def items(self) -> Any:
+        raise RuntimeError("nothing here")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": [1, 2.5, None, True, "x"]}, {"a": [1, 2.5, None, True, "x"]}),
+        (math.nan, None),
+        (math.inf, None),
+        ("\ud800!", "?!"),
+        (10**30, 10**30),
+        ({(1, 2): "pair", None: 0}, {"(1, 2)": "pair", "None": 0}),
+        (b"abc", "YWJj"),
+        ({1}, [1]),
+        (collections.deque([1, 2]), [1, 2]),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (uuid.UUID(int=7), str(uuid.UUID(int=7))),
+        (pathlib.PurePosixPath("/srv/x"), "/srv/x"),
+        (decimal.Decimal("1.50"), "1.50"),
+        (Colour.RED, "red"),
+        (Point(), {"x": 1, "password": REDACTED}),
+        (Credentials("ada", "k"), {"user": "ada", "api_key": REDACTED}),
+        (Request(Point(x=2)), {"body": {"x": 2, "password": REDACTED}, "retries": 0}),
+        (Stubborn(), {"$type": "test_wire.Stubborn", "error": "RuntimeError"}),
+        ([Stubborn(), 1], [{"$type": "test_wire.Stubborn", "error": "RuntimeError"}, 1]),
+    ],
+)  # fmt: skip
+def test_values(value: object, expected: object) -> None:
+    """
+    Every kind of value has one form in JSON.
+    """
+    assert expected == kept(value)
+
+
+def test_lying_mapping_does_not_spoil_its_neighbours() -> None:
+    """
+    A part that cannot be read becomes a marker; the rest is kept.
+    """
+    told = kept({"bad": [Hollow(a=1), {(): 1}], "good": 1})
+
+    assert 1 == told["good"]
+    assert "RuntimeError" == told["bad"][0]["error"]
+
+
+def test_object_is_described() -> None:
+    """
+    An object JSON has no word for is told by its type and repr, secrets in the repr taken out.
+    """
+
+    class Login:
+        def __repr__(self) -> str:
+            return "Login(user='ada', password='pa ss', token=abc123, n=3)"
+
+    told = kept(Login())
+
+    assert told["$type"].endswith("Login")
+    assert f"Login(user='ada', password={REDACTED}, token={REDACTED}, n=3)" == told["repr"]
+
+
+def test_cycle() -> None:
+    """
+    What contains itself ends in a marker.
+    """
+    ring: list[Any] = []
+    ring.append({"again": ring})
+
+    assert [{"again": {"$truncated": "cycle", "type": "list"}}] == kept(ring)
+
+
+def test_shared_is_no_cycle() -> None:
+    """
+    The same object twice, side by side, is told twice.
+    """
+    twice = {"token": "x", "n": [1]}
+
+    assert [twice | {"token": REDACTED}] * 2 == kept([twice, twice])
+
+
+def test_depth() -> None:
+    """
+    What nests deeper than MAX_DEPTH ends in a marker.
+    """
+    deep: Any = "bottom"
+    for _ in range(MAX_DEPTH + 5):
+        deep = [deep]
+    told = kept(deep)
+    for _ in range(MAX_DEPTH):
+        told = told[0]
+
+    assert {"$truncated": "depth", "type": "list"} == told
+
+
+@pytest.mark.parametrize(
+    ("value", "marker"),
+    [
+        ("x" * 300_000, {"$truncated": "string", "size": 300_000}),
+        (b"x" * 300_000, {"$truncated": "bytes", "size": 300_000}),
+    ],
+)
+def test_too_long(value: object, marker: dict[str, Any]) -> None:
+    """
+    A string or bytes that do not fit are told by their beginning and size.
+    """
+    told = kept(value)
+
+    assert marker == {key: told[key] for key in marker}
+    assert 0 < len(told["head"]) <= 1024
+
+
+def test_too_many() -> None:
+    """
+    A list or mapping that does not fit ends with a marker that tells its size.
+    """
+    listed = kept(list(range(100_000)), max_value_bytes=1_000)
+    mapped = kept({str(n): n for n in range(100_000)}, max_value_bytes=1_000)
+
+    assert {"$truncated": "list", "size": 100_000} == listed[-1]
+    assert 50 < len(listed) < 200
+    assert {"$truncated": "mapping", "size": 100_000} == mapped["$truncated"]
+
+
+def test_huge_integer() -> None:
+    """
+    An integer of thousands of digits does not become thousands of digits.
+    """
+    assert {"$truncated": "int", "size": 33_220, "unit": "bits"} == kept([10**10_000])[0]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_quick_and_careful_way_agree(value: object) -> None:
+    """
+    What the quick way keeps as it is, the careful way rebuilds to the same.
+    """
+    encoder = Encoder()
+    careful = json.loads(bytes(encoder._rebuilt(value)))
+    quick = json.loads(bytes(encoder.payload(value)))
+
+    assert careful == quick
+
+
+@given(JSON)
+def test_plain_values_come_back(value: object) -> None:
+    """
+    Plain JSON without secrets or excess comes back as it went.
+    """
+    told = kept(value)
+    text = json.dumps(value, ensure_ascii=False).lower()
+    clean = REDACTED not in json.dumps(told) and "\\ud" not in json.dumps(value)
+    if clean:
+        assert told == json.loads(json.dumps(value)) or "$truncated" in json.dumps(told), text
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary(max_size=50)
+    | st.complex_numbers()
+    | st.dates()
+    | st.uuids()
+    | st.builds(Stubborn)
+    | st.builds(Hollow)
+    | st.sampled_from([len, Stubborn, ...]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=5) | st.integers() | st.none(), inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.builds(Request, inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(ANYTHING, st.integers(256, 4096))
+def test_total_and_bounded(value: object, size: int) -> None:
+    """
+    No object makes it raise, or makes it much larger than it may be; what comes out is JSON.
+    """
+    data = bytes(Encoder(max_value_bytes=size).payload(value))
+
+    json.loads(data.decode())
+    assert len(data) <= 8 * size + 4096
+
+
+@pytest.mark.parametrize(
+    "name",
+    "password db_password dbPassword API_KEY apiKey x-api-key Authorization set-cookie"
+    " client_secret access_token accessToken token private_key passphrase aws_secret_access_key".split(),
+)
+def test_secret_names(name: str) -> None:
+    """
+    What stands under the name of a secret is taken out, numbers aside.
+    """
+    assert is_secret_name(name)
+    assert {name: REDACTED, "n": 1} == kept({name: "s3cr3t", "n": 1})
+    assert {name: 7} == kept({name: 7})
+
+
+@pytest.mark.parametrize(
+    "name",
+    "prompt_tokens max_tokens tokenizer author key keyboard monkey passenger secretary".split(),
+)
+def test_harmless_names(name: str) -> None:
+    """
+    Words that only look like those of secrets do not hide anything.
+    """
+    assert {name: "value"} == kept({name: "value"})
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-ant-api03-abcdefghijklmnop",
+        "sk_live_abcdefghijklmnop1234",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "github_pat_11ABCDEFG0abcdefghijkl",
+        "AKIAIOSFODNN7EXAMPLE",
+        "AIzaSyA-abcdefghijklmnopqrstuvwxyz01234",
+        "xoxb-123456789012-abcdef",
+        "hf_abcdefghijklmnopqrstuvwx",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+        "aops_abcdefghijklmnopqrstuvwxyz012345",
+    ],
+)
+def test_secret_shapes(secret: str) -> None:
+    """
+    What looks like a key is taken out of any text, wherever it is.
+    """
+    assert f"use {REDACTED} here" == kept(f"use {secret} here")
+    assert [{"note": REDACTED}] == kept([{"note": secret}])
+    assert f"it was {REDACTED}" == Encoder().text(f"it was {secret}")
+
+
+def test_secrets_in_addresses_and_headers() -> None:
+    """
+    The password in a URL, a bearer token and a PEM key are taken out; what surrounds them stays.
+    """
+    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"
+
+    assert f"postgres://{REDACTED}@db/x" == kept("postgres://u:pw@db/x")
+    assert f"curl -H 'Bearer {REDACTED}'" == kept("curl -H 'Bearer abcdefghijklmnop123'")
+    assert f"a {REDACTED} b" == kept(f"a {key} b")
+
+
+def test_hook() -> None:
+    """
+    The program's own hook sees every entry with the nearest key, and what it returns is kept.
+    """
+    seen = []
+
+    def redact(key: str, value: Any) -> Any:
+        seen.append(key)
+        return "***" if key == "iban" else value
+
+    assert {"iban": "***", "rows": [1, {"iban": "***"}]} == kept(
+        {"iban": "DE00", "rows": [1, {"iban": "DE01"}]}, redact=redact
+    )
+    assert ["iban", "rows", "rows", "rows", "iban"] == seen
+
+
+def test_hook_that_raises() -> None:
+    """
+    A hook that raises costs the value it was asked about, and no more.
+    """
+
+    def redact(key: str, value: Any) -> Any:
+        if key == "a":
+            raise LookupError
+        return value
+
+    assert {"a": {"$type": "str", "error": "LookupError"}, "b": 1} == kept(
+        {"a": "secret", "b": 1}, redact=redact
+    )
+
+
+def test_label() -> None:
+    """
+    A name is text of bounded length whatever it was.
+    """
+    assert "7" == label(7)
+    assert 1_000 == len(label("x" * 5_000))
+    assert "?" == label("\udcff")
+    assert "<test_wire.test_label.<locals>.Bad>" == label(_bad())
+
+
+def _bad() -> object:
+    class Bad:
+        def __str__(self) -> str:
+            raise ValueError
+
+    Bad.__qualname__ = "test_label.<locals>.Bad"
+    return Bad()
+
+
+def test_record_comes_back() -> None:
+    """
+    A record that is encoded, numbered and decoded is the same.
+    """
+    record = event(
+        params=msgspec.Raw(b'{"q":1}'),
+        failure=Failure(type="E", message="m", causes=(Failure(type="F", relation="cause"),)),
+        parent_id="00000000000000ab",
+    )
+    line = encode(msgspec.structs.replace(record, seq=0))
+    back = decode(number_line(line, 1))
+
+    assert isinstance(back, EventRecord)
+    assert record.failure == back.failure
+    assert b'{"q":1}' == bytes(back.params)
+    assert b"" == bytes(back.returns)
+    assert encode(record) == encode(back)
+
+
+def test_long_record_is_cut() -> None:
+    """
+    A record whose payloads together are too long for a line keeps its facts and loses their tails.
+    """
+    payload = Encoder(max_value_bytes=1_000_000).payload("\x00" * 600_000)
+    line = encode(event(params=payload, returns=payload))
+    back = decode(line)
+
+    assert len(line) <= MAX_RECORD_BYTES
+    assert isinstance(back, EventRecord)
+    assert "search" == back.name
+    assert "string" == json.loads(bytes(back.params))["$truncated"]
+
+
+def test_tombstone() -> None:
+    """
+    A tombstone keeps everything but the payloads, and tells how large those were.
+    """
+    line = encode(event(params=msgspec.Raw(b'"%b"' % (b"x" * 100)))) + b"\n"
+    back = decode(tombstone(line))
+
+    assert isinstance(back, EventRecord)
+    assert {"$truncated": "record", "size": 102} == json.loads(bytes(back.params))
+    assert (1, "search") == (back.seq, back.name)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b"", "truncated"),
+        (b"[]", "object"),
+        (b"{}", "type"),
+        (b'{"type":"nonsense","seq":1,"at":1}', "nonsense"),
+        (b'{"type":"video","seq":1,"at":1,"session":"x","video":"v"}', "session"),
+        (b'{"type":"source_ended","at":1}', "seq"),
+        (b'{"type":"source_ended","seq":-1,"at":1}', "seq"),
+        (b'{"type":"source_ended","seq":1,"at":99999999999999999999}', "at"),
+        (b'{"type":"source_ended","seq":1,"at":"now"}', "at"),
+        (b'{"type":"source_ended","seq":1,"at":1,"x":"\xff"}', "UTF-8"),
+        (b'{"type":"source_ended","seq":1,"at":1,"x":' + b"[" * 5000, "recursion|truncated"),
+    ],
+)
+def test_decode_says_what_is_wrong(line: bytes, word: str) -> None:
+    """
+    A line that is no record gives an error that says why.
+    """
+    with pytest.raises(DecodeError, match=word):
+        decode(line)
+
+
+def test_decode_refuses_impossible_costs() -> None:
+    """
+    A cost that would take gigabytes to write out is refused.
+    """
+    line = encode(event())[:-1] + b',"cost":{"amount":"1e999999"}}'
+
+    with pytest.raises(DecodeError, match="cost"):
+        decode(line)
+
+
+@given(st.binary(max_size=200))
+def test_decode_raises_nothing_else(line: bytes) -> None:
+    """
+    Whatever the bytes, decode returns a record or raises DecodeError.
+    """
+    with pytest.raises(DecodeError):
+        decode(line)
+
+
+def test_records_leave_out_what_was_not_said() -> None:
+    """
+    A line holds only what was said.
+    """
+    assert b'{"type":"session","at":1,"session":"%b"}' % SESSION.encode() == encode(
+        SessionRecord(at=1, session=SESSION)
+    )
+    assert b'"pid":7' in encode(SourceRecord(at=1, source=SESSION, pid=7))
