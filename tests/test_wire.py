@@ -287,7 +287,8 @@ def test_total_and_bounded(value: object, size: int) -> None:
 @pytest.mark.parametrize(
     "name",
     "password db_password dbPassword API_KEY apiKey x-api-key Authorization set-cookie"
-    " client_secret access_token accessToken token private_key passphrase aws_secret_access_key".split(),
+    " client_secret access_token accessToken token private_key passphrase"
+    " aws_secret_access_key".split(),
 )
 def test_secret_names(name: str) -> None:
     """

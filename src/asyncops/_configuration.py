@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -142,6 +141,8 @@ def _default_journal_dir() -> Path:
     home = os.path.expanduser("~")
     if os.path.isabs(home):
         return Path(home, ".local", "state", "asyncops", "journal")
+    import tempfile  # costs every program's start, and hardly any comes here
+
     return Path(tempfile.gettempdir(), f"asyncops-{os.getuid()}", "journal")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import importlib
 import time
 import zlib
@@ -157,6 +156,8 @@ def _retry_after(response: httpx.Response) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
+        import email.utils  # costs every program's start, and hardly any collector sends a date
+
         try:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):

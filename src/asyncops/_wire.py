@@ -216,7 +216,7 @@ def _described(value: object) -> dict[str, Any]:
         text = repr(value)[: 2 * MAX_REPR_CHARS]
     except Exception as error:
         return {"$type": _type_name(value), "error": type(error).__name__}
-    text = _NAMED_SECRETS.sub(rf"\1{REDACTED}", _without_tokens(_valid_unicode(text)))
+    text = _compiled(_NAMED_SECRETS).sub(rf"\1{REDACTED}", _without_tokens(_valid_unicode(text)))
     if len(text) > MAX_REPR_CHARS:
         text = text[: MAX_REPR_CHARS - 3] + "..."
     return {"$type": _type_name(value), "repr": text}
@@ -459,7 +459,7 @@ def is_secret_name(name: str) -> bool:
 # The shapes are the vendors' published ones (key prefixes of OpenAI, Anthropic, Stripe, GitHub,
 # GitLab, AWS, Google, Slack, Hugging Face, npm), RFC 7519 (JWT), RFC 6750 (bearer), RFC 7468
 # (PEM private keys) and RFC 3986 user information in a URL.
-_TOKENS = re.compile(
+_TOKENS = (
     r"\b(?:sk|rk)[-_][A-Za-z0-9_-]{16,}"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bxox[a-z]-[A-Za-z0-9-]{10,}"
@@ -469,7 +469,7 @@ _TOKENS = re.compile(
     r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
     r"|(?<=://)[^\s/@:]{1,256}:[^\s/@]{1,256}(?=@)"
 )
-_NAMED_SECRETS = re.compile(
+_NAMED_SECRETS = (
     r"(?i)([\w-]*(?:passw|secret|token|api_?key|credential|authorization|cookie)[\w-]*['\"]?\s*[=:]\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s,)}\]]+)"
 )
@@ -481,7 +481,15 @@ _TOKEN_HINTS = (
 )  # fmt: skip
 
 
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """
+    *pattern*, compiled when first needed: that takes longer than importing the rest of the module.
+    """
+    return re.compile(pattern)
+
+
 def _without_tokens(text: str) -> str:
     if any(hint in text for hint in _TOKEN_HINTS):
-        return _TOKENS.sub(REDACTED, text)
+        return _compiled(_TOKENS).sub(REDACTED, text)
     return text

@@ -1,0 +1,139 @@
+"""
+Everything that is checked, each as a session: `nox` runs what every change must pass.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def _dependencies(*groups: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, *groups))
+
+
+def _interpreters() -> list[str]:
+    """
+    The Pythons we support that really are on this machine, newest last.
+
+    A name on the PATH is not enough: version managers leave names there that run nothing. Their
+    directories are looked into instead.
+    """
+    found = []
+    for version in nox.project.python_versions(PROJECT):
+        candidates = [f"python{version}"]
+        if sys.version_info[:2] == tuple(map(int, version.split("."))):
+            candidates.insert(0, sys.executable)
+        managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+        candidates += map(str, sorted(managed.glob(f"{version}.*/bin/python{version}")))
+        working = next(filter(_runs, candidates), None)
+        if working is not None:
+            found.append(working)
+    return found
+
+
+def _runs(python: str) -> bool:
+    if shutil.which(python) is None:
+        return False
+    probe = [python, "-c", "import ssl, sqlite3, venv"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+PYTHONS = _interpreters()
+
+nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "wheel"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """
+    ruff: rules and formatting.
+    """
+    session.install(*_dependencies("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """
+    mypy --strict over the package and over what users write.
+    """
+    session.install("-e", ".[server]", *_dependencies("types", "tests"))
+    session.run("mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """
+    Imports point one way.
+    """
+    session.install("-e", ".[server]", *_dependencies("tests"))
+    session.run("pytest", "tests/test_layers.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """
+    What README and docs say is true: examples run, every record and option is there.
+    """
+    session.install("-e", ".[server]", *_dependencies("tests"))
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """
+    The suite, on each supported Python of this machine; branches are counted on the first.
+    """
+    session.install("-e", ".[server]", *_dependencies("tests"))
+    if session.python != PYTHONS[0]:
+        # the pages are the same on every Python; one browser run is enough
+        session.run("pytest", "-m", "not browser", *session.posargs)
+        return
+    environment = {"COVERAGE_PROCESS_START": str(Path("pyproject.toml").absolute())}
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
+    session.run("coverage", "combine", "--quiet")
+    if not session.posargs:
+        session.run("coverage", "report")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """
+    What is published works: the built wheel, alone, records a session and serves its pages.
+    """
+    session.install("build")
+    directory = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(directory, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(directory), silent=True)
+    (built,) = directory.glob("*.whl")
+    session.run("python", "-m", "pip", "uninstall", "-y", "-q", "asyncops")
+    session.install(f"{built}[server]")
+    session.chdir(session.create_tmp())
+    environment = {
+        "ASYNCOPS_JOURNAL_DIR": str(directory / "journal"),
+        "ASYNCOPS_DB": str(directory / "collector.db"),
+    }
+    session.run("asyncops", "demo", "--exit", "--port", "0", env=environment)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """
+    What recording, delivery and ingest cost, as ratios in one run.
+    """
+    session.install("-e", ".[server]")
+    session.run("python", "-m", "benchmarks", *session.posargs)
