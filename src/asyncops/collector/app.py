@@ -19,11 +19,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._exceptions import ConfigurationError, SessionNotFoundError, StoreError
 from . import api, auth, streams
+from .dashboard import views
 from .ingest import records
 from .ingest.records import IngestLimits, Intake
 from .store.sqlite import SQLiteStore
@@ -113,7 +113,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
             *api.routes(),
             *streams.routes(),
             *auth.routes(),
-            *_pages(),
+            *views.routes(),
         ],
         middleware=[
             Middleware(GuardMiddleware),
@@ -132,14 +132,6 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
     app.state.streams = streams.Streams(settings.max_streams)
     app.state.visitors = auth.Visitors()
     return app
-
-
-def _pages() -> list[BaseRoute]:
-    try:
-        from .dashboard.views import routes
-    except ImportError:  # until the pages are there
-        return []
-    return routes()
 
 
 @contextlib.asynccontextmanager
@@ -214,4 +206,8 @@ async def _store_error(request: Request, error: Exception) -> Response:
 def _error(
     request: Request, status: int, message: str, headers: dict[str, str] | None = None
 ) -> Response:
-    return api.JSON({"error": message}, status, headers)
+    if not auth.wants_page(request.scope):
+        return api.JSON({"error": message}, status, headers)
+    page = views.error_page(request, status, message)
+    page.headers.update(headers or {})
+    return page

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._exceptions import StoreError
 from .api import JSON
+from .dashboard.views import render
 from .store.base import Store
 
 __all__ = [
@@ -286,15 +287,11 @@ def routes() -> list[BaseRoute]:
 
 
 async def show_form(request: Request) -> Response:
-    from .dashboard.views import render  # noqa: I001
-
     wanted = _own_path(request.query_params.get("next", ""))
     return render(request, "sign_in.html", {"next": wanted, "error": None}, 200)
 
 
 async def sign_in(request: Request) -> Response:
-    from .dashboard.views import render  # noqa: I001
-
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise HTTPException(403, "this form was sent from another site")
     form = await _form(request)

@@ -7,6 +7,7 @@ intermediate looks and nothing else. Whatever it holds is bounded, and it ends w
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from .._exceptions import StoreError
 from .api import event_json, json_bytes, session_json
 from .store.base import SessionQuery, SessionSummary, Store
 
@@ -26,14 +28,11 @@ __all__ = ["Streams", "routes"]
 COALESCE_SECONDS = 0.25
 """How long a stream rests after it told of changes."""
 
-HEARTBEAT_SECONDS = 15.0
-"""How long a stream is silent at most."""
-
-RECHECK_SECONDS = 5.0
-"""How often a stream looks whether a session that ran was given up: nobody tells of silence."""
-
 SEND_SECONDS = 30.0
 """How long a reader may take nothing before its stream is ended."""
+
+LIFE_SECONDS = 900.0
+"""How long a stream lasts before its reader must ask for it again, with a key that still opens."""
 
 RETRY_MILLISECONDS = 2_000
 """How soon a browser opens a stream again that broke."""
@@ -44,6 +43,8 @@ MAX_RUNNING = 500
 SESSIONS_AT_ONCE = 200
 EVENTS_AT_ONCE = 500
 
+_logger = logging.getLogger("asyncops")
+
 
 @attrs.define(eq=False)
 class Streams:
@@ -52,11 +53,16 @@ class Streams:
 
     Attributes:
         most: How many there may be.
+        recheck: Seconds after which a stream looks whether a session that ran was given up, which
+            is nothing that anybody tells.
+        heartbeat: Seconds for which a stream is silent at most, give or take a recheck.
         open: How many there are.
     """
 
     most: int
-    open: int = 0
+    recheck: float = 5.0
+    heartbeat: float = 15.0
+    open: int = attrs.field(default=0, init=False)
 
 
 def routes() -> list[BaseRoute]:
@@ -92,9 +98,14 @@ class EventStream(Response):
             if scope["method"] != "HEAD":
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_until_disconnected, receive, tasks.cancel_scope)
-                    await self._tell(Teller(send))
+                    with anyio.move_on_after(LIFE_SECONDS):
+                        await self._tell(Teller(send, self._streams.heartbeat))
                     tasks.cancel_scope.cancel()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            with anyio.move_on_after(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except* (TimeoutError, StoreError) as group:
+            # left unfinished, so the server breaks the connection; a browser comes again by itself
+            _logger.debug("A live view ended: %r", group.exceptions)
         finally:
             self._streams.open -= 1
 
@@ -110,9 +121,10 @@ class Teller:
     Writes server-sent events.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, heartbeat: float) -> None:
         self._send = send
-        self.told_at = time.monotonic()
+        self._heartbeat = heartbeat
+        self._told_at = time.monotonic()
 
     async def event(self, kind: str, data: object, *, event_id: int | None = None) -> None:
         head = f"event: {kind}\n" + ("" if event_id is None else f"id: {event_id}\n")
@@ -127,18 +139,19 @@ class Teller:
     async def _write(self, data: bytes) -> None:
         with anyio.fail_after(SEND_SECONDS):
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.told_at = time.monotonic()
+        self._told_at = time.monotonic()
 
     async def keep_alive(self) -> None:
         """
         Say something if nothing was said for long.
         """
-        if time.monotonic() - self.told_at >= HEARTBEAT_SECONDS:
+        if time.monotonic() - self._told_at >= self._heartbeat:
             await self.comment("still here")
 
 
 async def watch_sessions(request: Request) -> Response:
     store: Store = request.app.state.store
+    streams: Streams = request.app.state.streams
     project: str = request.state.project
 
     async def tell(teller: Teller) -> None:
@@ -148,11 +161,11 @@ async def watch_sessions(request: Request) -> Response:
             running = {summary.id for summary in (await store.sessions(project, query)).sessions}
             checked_at = time.monotonic()
             while not watcher.closed:
-                changed = await watcher.changed(timeout=RECHECK_SECONDS)
+                changed = await watcher.changed(timeout=streams.recheck)
                 for summary in await _summaries(store, project, changed):
                     await teller.event("session", session_json(summary))
                     _keep_eye(running, summary)
-                if time.monotonic() - checked_at >= RECHECK_SECONDS:
+                if time.monotonic() - checked_at >= streams.recheck:
                     checked_at = time.monotonic()
                     for summary in await _summaries(store, project, running - set(changed)):
                         if summary.state != "Running":
@@ -162,7 +175,7 @@ async def watch_sessions(request: Request) -> Response:
                 if changed:
                     await anyio.sleep(COALESCE_SECONDS)
 
-    return EventStream(request.app.state.streams, tell)
+    return EventStream(streams, tell)
 
 
 async def _summaries(store: Store, project: str, wanted: Iterable[str]) -> list[SessionSummary]:
@@ -185,6 +198,7 @@ def _keep_eye(running: set[str], summary: SessionSummary) -> None:
 
 async def watch_session(request: Request) -> Response:
     store: Store = request.app.state.store
+    streams: Streams = request.app.state.streams
     project: str = request.state.project
     session_id: str = request.path_params["id"]
     after = _after(request)
@@ -206,10 +220,10 @@ async def watch_session(request: Request) -> Response:
                     shown = looks
                     await teller.event("session", looks)
                 await teller.keep_alive()
-                if await watcher.changed(timeout=RECHECK_SECONDS):
+                if await watcher.changed(timeout=streams.recheck):
                     await anyio.sleep(COALESCE_SECONDS)
 
-    return EventStream(request.app.state.streams, tell)
+    return EventStream(streams, tell)
 
 
 def _after(request: Request) -> int:

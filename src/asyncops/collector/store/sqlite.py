@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -59,9 +59,6 @@ __all__ = ["SQLiteStore"]
 MAX_GROUP_RECORDS = 5_000
 """How many records go into one transaction, give or take a batch."""
 
-MAX_QUEUED_RECORDS = 100_000
-"""How many records wait for the writer before the store says it is full."""
-
 READERS = 4
 """How many questions are answered at once."""
 
@@ -93,17 +90,28 @@ class SQLiteStore:
     Args:
         path: The database.
         clock: Nanoseconds since the epoch, as `time.time_ns`.
+        busy_timeout: Seconds to wait while another process writes.
+        max_queued_records: How many may wait for the writer before no more are taken.
 
     Raises:
         StoreError: *path* cannot be opened, or a newer version made it.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        busy_timeout: float = 5.0,
+        max_queued_records: int = 100_000,
+    ) -> None:
         self.path = path
         self.changes = Changes()
+        self._busy_timeout = busy_timeout
+        self._max_queued_records = max_queued_records
         self._clock = clock
         self._opened_at = clock()
-        self._writer = SQLiteWriter(open_writer(path))
+        self._writer = SQLiteWriter(open_writer(path, busy_timeout=busy_timeout))
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
         self._batches = 0
@@ -130,7 +138,7 @@ class SQLiteStore:
     # -- writing --------------------------------------------------------------------------------
 
     async def add(self, batch: Batch) -> Outcome:
-        if self._queued_records >= MAX_QUEUED_RECORDS:
+        if self._queued_records >= self._max_queued_records:
             raise StoreError(f"the collector is busy: {self._queued_records:,} records wait for it")
         return await self._submit(batch)
 
@@ -320,24 +328,35 @@ class SQLiteStore:
         """
 
         def ask() -> T:
-            connection = self._idle_readers.pop() if self._idle_readers else open_reader(self.path)
             try:
-                connection.execute("BEGIN")
-                try:
+                with self._reader() as connection:
                     return question(connection, *args, **kwargs)
-                finally:
-                    connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise _unavailable(error) from error
-            finally:
-                if self._closed:
-                    connection.close()
-                else:
-                    self._idle_readers.append(connection)
 
         if self._closed:
             raise StoreError("the store is closed")
         return await anyio.to_thread.run_sync(ask, limiter=self._reading)
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """
+        A connection in a transaction, for one thread at a time.
+        """
+        try:
+            connection = self._idle_readers.pop()
+        except IndexError:
+            connection = open_reader(self.path, busy_timeout=self._busy_timeout)
+        try:
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if self._closed:
+                connection.close()
+            else:
+                self._idle_readers.append(connection)
 
 
 def _unavailable(error: Exception) -> StoreError:

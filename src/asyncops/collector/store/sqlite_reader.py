@@ -83,11 +83,13 @@ class Moment:
         }
 
 
-# Sources that left or ended say no more, so they count only where all of them have.
+# When a session was last heard of: from those who neither left nor ended; where all of them did,
+# when the last one was heard of this session. The owner's word may still be on its way then.
 _HEARD = (
-    "(SELECT MAX(COALESCE(MAX(CASE WHEN NOT (ss.has_left OR so.ended) THEN so.last_seen_at END),"
-    " MAX(so.last_seen_at), 0), :opened_at) FROM session_sources ss"
-    " JOIN sources so ON so.key = ss.source WHERE ss.session = s.key)"
+    "(SELECT MAX(COALESCE("
+    "MAX(CASE WHEN NOT (ss.left_at OR so.ended) THEN so.last_seen_at END),"
+    " MAX(CASE WHEN ss.left_at THEN ss.left_at ELSE so.last_seen_at END), 0), :opened_at)"
+    " FROM session_sources ss JOIN sources so ON so.key = ss.source WHERE ss.session = s.key)"
 )
 _STATE = (
     f"CASE WHEN s.end_state IS NOT NULL THEN s.end_state"
@@ -166,7 +168,7 @@ def read_session(
     key = row[0]
     end = fold(read_statements(connection, key)).end
     sources = connection.execute(
-        "SELECT so.id, so.pid, so.sdk, so.started_at, so.last_seen_at, so.ended OR ss.has_left,"
+        "SELECT so.id, so.pid, so.sdk, so.started_at, so.last_seen_at, so.ended OR ss.left_at,"
         " so.host FROM session_sources ss JOIN sources so ON so.key = ss.source"
         " WHERE ss.session = ? ORDER BY so.key",
         (key,),
@@ -222,7 +224,9 @@ def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str
         if value is not None:
             parameters[name] = value
             yield condition
-    if query.q:
+    if query.q and "\0" in query.q:
+        yield "FALSE"  # LIKE would read the pattern only up to there
+    elif query.q:
         parameters["q"] = f"%{_escaped(query.q)}%"
         like = "LIKE :q ESCAPE '\\'"
         yield (

@@ -28,9 +28,6 @@ events lie together in the file and are read in order without an index for it.
 MAX_SUM = 2**62 - 1
 """Where sums stop: hostile counts must not overflow SQLite's integers into floats."""
 
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that writes."""
-
 TABLES = """
 CREATE TABLE projects (
     key INTEGER PRIMARY KEY,
@@ -90,7 +87,7 @@ CREATE INDEX sessions_started ON sessions (project, started_at);
 CREATE TABLE session_sources (
     session INTEGER NOT NULL,
     source INTEGER NOT NULL,
-    has_left INTEGER NOT NULL,
+    left_at INTEGER NOT NULL,       -- by the collector's clock; 0 if it did not leave
     PRIMARY KEY (session, source)
 ) WITHOUT ROWID;
 CREATE INDEX session_sources_source ON session_sources (source);
@@ -165,7 +162,7 @@ CREATE TABLE keys (
 """
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     """
     A connection that writes to *path*, which is made if there is no such file.
 
@@ -181,7 +178,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         raise StoreError(f"cannot make the database {path}: {error.strerror}") from error
     connection = None
     try:
-        connection = _connect(path)
+        connection = _connect(path, busy_timeout)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # or an acknowledgement would be a hope
         connection.execute("PRAGMA cache_size = -65536")
@@ -198,11 +195,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     """
     A connection that only reads.
     """
-    connection = _connect(path)
+    connection = _connect(path, busy_timeout)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA cache_size = -16384")
     return connection
@@ -222,10 +219,13 @@ def event_id(number: int) -> str:
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # a connection moves between threads, one at a time
+def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
     return sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode=rw",  # never make one: a file that is gone is an error
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,  # a connection moves between threads, one at a time
     )
 
 

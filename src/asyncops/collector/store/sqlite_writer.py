@@ -177,7 +177,7 @@ class _Session:
     models: dict[str | None, _ModelSums] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
     )
-    sources: dict[int, bool | None] = attrs.field(
+    sources: dict[int, int | None] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
     )
 
@@ -347,9 +347,9 @@ class _Pass:
                 session = self._speaks(source, project, item.session, item.at, changed)
                 session.statements.append((source, item))
                 if isinstance(item, SessionEndedRecord):
-                    session.sources[source.key] = True
+                    session.sources[source.key] = batch.received_at
                 elif isinstance(item, SessionRecord):
-                    session.sources[source.key] = False
+                    session.sources[source.key] = 0
             if gap or source.unattributed:
                 self._miss(source, gap, session, changed)
         self.records += stored
@@ -541,15 +541,15 @@ class _Pass:
         session.labels.update(("tag", tag) for tag in facts.tags)
 
     def _store_sources(self, session: _Session) -> None:
-        for source, has_left in session.sources.items():
-            if has_left is None:
+        for source, left_at in session.sources.items():
+            if left_at is None:
                 self._execute(
                     "INSERT OR IGNORE INTO session_sources VALUES (?, ?, 0)", (session.key, source)
                 )
             else:
                 self._execute(
                     "INSERT OR REPLACE INTO session_sources VALUES (?, ?, ?)",
-                    (session.key, source, has_left),
+                    (session.key, source, left_at),
                 )
 
     def _store_labels(self, session: _Session) -> None:
