@@ -4,11 +4,9 @@ Where options come from, and what they must look like.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from asyncops import Configuration, ConfigurationError
@@ -131,17 +129,3 @@ def test_secrets_are_not_shown() -> None:
         Configuration(endpoint="http://me:hunter2@x")
 
     assert "hunter2" not in f"{key.value}{address.value}{Configuration(api_key='hunter2')!r}"
-
-
-def test_every_option_is_documented() -> None:
-    """
-    The class's docstring and the page on configuration tell of every option.
-    """
-    page = Path(__file__).parents[1].joinpath("docs", "configuration.md").read_text()
-    for option in attrs.fields(Configuration):
-        if "check" in option.metadata:
-            assert re.search(
-                rf"^        {option.name}: ", Configuration.__doc__ or "", re.MULTILINE
-            )
-            assert f"`{option.name}`" in page
-            assert f"`ASYNCOPS_{option.name.upper()}`" in page or option.name == "redact"

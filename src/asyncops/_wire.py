@@ -110,7 +110,7 @@ def decode(line: bytes | bytearray | memoryview) -> Record:
     """
     try:
         str(line, "utf-8")  # payloads are kept as the bytes they are, so nobody else would look
-        record: Record = _decoder.decode(line)
+        record: Record = _decoder().decode(line)
     except UnicodeDecodeError as error:
         raise DecodeError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -223,7 +223,14 @@ def _described(value: object) -> dict[str, Any]:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_unknown)
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+@functools.cache
+def _decoder() -> msgspec.json.Decoder[Record]:
+    """
+    Made when first needed: a program that records decodes nothing, and this takes milliseconds.
+    """
+    return msgspec.json.Decoder(Record)
 
 
 def _is_large(value: object) -> bool:
@@ -476,8 +483,8 @@ _NAMED_SECRETS = (
 """`password='...'` and `'token': ...` inside a repr."""
 
 _TOKEN_HINTS = (
-    "sk-", "sk_", "rk-", "rk_", "gh", "glpat-", "AKIA", "ASIA", "AIza", "xox", "hf_", "aops_", "npm_", "eyJ",
-    "earer ", "PRIVATE KEY", "://",
+    "sk-", "sk_", "rk-", "rk_", "gh", "glpat-", "AKIA", "ASIA", "AIza", "xox", "hf_", "aops_",
+    "npm_", "eyJ", "earer ", "PRIVATE KEY", "://",
 )  # fmt: skip
 
 
