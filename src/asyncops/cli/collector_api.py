@@ -1,0 +1,170 @@
+"""
+Sessions as the collector tells them: over HTTP from one that runs, or out of its database file.
+
+Where no collector runs, its application answers in this process: there is one API, and one
+implementation of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .._configuration import Configuration
+from ..collector.app import CollectorSettings, create_app
+from ..collector.auth import DEFAULT_PROJECT
+from .output import CommandError, one_line
+
+__all__ = ["CollectorAPI", "answers", "collector_api"]
+
+PAGE = 500
+"""How much is asked for at once."""
+
+
+class CollectorAPI:
+    """
+    The collector's read API.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def sessions(
+        self, *, limit: int, **filters: str | Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        """
+        At most *limit* sessions that pass all *filters*, newest first.
+        """
+        said = {name: value for name, value in filters.items() if value}
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            page = {"limit": str(min(limit - len(found), PAGE))}
+            if cursor is not None:
+                page["cursor"] = cursor
+            answer = await self._get("/api/sessions", {**said, **page})
+            found += answer["sessions"]
+            cursor = answer["next"]
+            if cursor is None:
+                break
+        return found
+
+    async def session(self, session_id: str) -> dict[str, Any] | None:
+        """
+        One session with its sources, or None where there is none of that id.
+        """
+        found: dict[str, Any] | None = await self._get(
+            f"/api/sessions/{session_id}", {}, missing_ok=True
+        )
+        return found
+
+    async def events(self, session_id: str) -> list[dict[str, Any]]:
+        """
+        All events of a session in order of arrival.
+        """
+        found: list[dict[str, Any]] = []
+        query = {"limit": str(PAGE)}
+        while True:
+            answer = await self._get(f"/api/sessions/{session_id}/events", query)
+            found += answer["events"]
+            if answer["next"] is None:
+                return found
+            query["cursor"] = answer["next"]
+
+    async def find(self, prefix: str) -> dict[str, Any]:
+        """
+        The one session whose id begins with *prefix*.
+
+        Raises:
+            CommandError: There is none, or there are several.
+        """
+        prefix = prefix.lower()
+        hits = [
+            session["id"]
+            for session in await self.sessions(limit=10_000, q=prefix)
+            if session["id"].startswith(prefix)
+        ]
+        if len(hits) > 1:
+            shown = ", ".join(hits[:5])
+            raise CommandError(f"{len(hits)} sessions begin with {prefix!r}: {shown} ...")
+        found = await self.session(hits[0]) if hits else None
+        if found is None:
+            raise CommandError(f"no session begins with {prefix!r}")
+        return found
+
+    async def _get(
+        self, path: str, query: Mapping[str, str | Sequence[str]], *, missing_ok: bool = False
+    ) -> Any:
+        try:
+            response = await self._http.get(path, params=dict(query))
+        except httpx.HTTPError as error:
+            raise CommandError(f"the collector stopped answering: {error!r}") from None
+        if missing_ok and response.status_code == 404:
+            return None
+        if response.status_code == 401:
+            raise CommandError("the collector wants an API key: set ASYNCOPS_API_KEY")
+        try:
+            answer = response.json()
+            if response.status_code != 200:
+                raise CommandError(f"the collector says: {one_line(answer['error'])}")
+        except (ValueError, LookupError, TypeError):
+            raise CommandError(
+                f"{self._http.base_url} is no asyncops collector"
+                f" (it answers {path} with {response.status_code})"
+            ) from None
+        return answer
+
+
+async def answers(endpoint: str) -> bool:
+    """
+    Whether a collector answers at *endpoint*.
+    """
+    try:
+        async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+            response = await http.get(f"{endpoint}/healthz")
+            return response.status_code == 200 and response.json()["service"] == "asyncops"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
+        return False
+
+
+@contextlib.asynccontextmanager
+async def collector_api(
+    endpoint: str | None = None, *, db: Path | None = None, project: str = DEFAULT_PROJECT
+) -> AsyncIterator[CollectorAPI]:
+    """
+    The API of the collector at *endpoint* or, where none answers, of the database *db*.
+
+    Args:
+        endpoint: Its address; that of the configuration if None.
+        db: The database; the usual one if None.
+        project: Whose sessions are read from the database. A collector goes by the API key.
+
+    Raises:
+        CommandError: No collector answers, and there is no database.
+    """
+    configuration = Configuration() if endpoint is None else Configuration(endpoint=endpoint)
+    headers = {}
+    if configuration.api_key is not None:
+        headers["Authorization"] = f"Bearer {configuration.api_key}"
+    if await answers(configuration.endpoint):
+        async with httpx.AsyncClient(
+            base_url=configuration.endpoint, headers=headers, timeout=30, trust_env=False
+        ) as http:
+            yield CollectorAPI(http)
+        return
+    settings = CollectorSettings(db=db)
+    if not settings.db.exists():
+        raise CommandError(
+            f"no collector answers at {configuration.endpoint}, and there is no database"
+            f" {settings.db}; start one with: asyncops serve"
+        )
+    app = create_app(settings, trusted_project=project)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http,
+    ):
+        yield CollectorAPI(http)

@@ -1,0 +1,234 @@
+"""
+`asyncops demo`: a collector, and a real program that leaves one session of each kind behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import anyio
+import attrs
+from cyclopts import Parameter
+from rich.table import Table
+from rich.text import Text
+from starlette.applications import Starlette
+
+from .._exceptions import ConfigurationError
+from ..collector.app import DEFAULT_PORT, CollectorSettings
+from ..collector.server import EmbeddedCollector
+from . import output
+from .collector_api import CollectorAPI, collector_api
+from .demo_program.library import Library
+from .demo_program.model import Model
+from .demo_program.model_server import MODEL_NAME, served
+from .demo_program.scenarios import SCENARIOS, Setting
+from .journals import adopt_journals
+
+__all__ = ["demo", "wrong"]
+
+_NOT_FOR_THE_DEMO = frozenset({"ASYNCOPS_SESSION_ID", "ASYNCOPS_TAGS", "TRACEPARENT"})
+"""What may be in the environment and is meant for the user's own programs."""
+
+EXPECTED = {
+    "success": "Success",
+    "failure": "Fail",
+    "cancelled": "Cancelled",
+    "inherited": "Success",
+    "killed": "Indeterminate",
+}
+"""How each scenario ends, if recorder and collector tell the truth."""
+
+SCENARIO_SECONDS = 60.0
+"""How long a scenario may take at most."""
+
+TELLING_SECONDS = 15.0
+"""How long the collector may take to know how all sessions ended."""
+
+
+def demo(
+    *,
+    exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
+    port: int = DEFAULT_PORT,
+    db: Path | None = None,
+) -> None:
+    """
+    Run a program of several agents that end in five ways, and show what was recorded.
+
+    Parameters
+    ----------
+    exit_
+        End after the run instead of serving the dashboard until Ctrl-C.
+    port
+        Where to serve the dashboard.
+    db
+        The database. Default: ASYNCOPS_DB, else the usual one.
+    """
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncops-demo-")))
+        # for us, who take in what the killed process leaves, and for the processes we start; what
+        # the user's own programs have left stays where it is
+        os.environ["ASYNCOPS_JOURNAL_DIR"] = str(directory / "journal")
+        collector = stack.enter_context(_collector(port, db))
+        print("reading the standard library ...", flush=True)
+        library = Library.read()
+        library.save(directory / "index.json")
+        setting = Setting(
+            model_url=stack.enter_context(served(Model(library.rarity))),
+            model=MODEL_NAME,
+            index=directory / "index.json",
+            tags=("demo", f"demo-{secrets.token_hex(4)}"),
+        )
+        print(f"{len(library.entries):,} docstrings; agents at work ...", flush=True)
+        found = anyio.run(_record, setting, collector.url, directory)
+        output.console().print(_table(found))
+        faults = dict(wrong(found))
+        for kind, what in faults.items():
+            output.notice(f"{kind}: {what}; it said: {_last_words(directory, kind)}")
+        print(f"dashboard: {collector.url}")
+        if not exit_:
+            print("Ctrl-C ends it", flush=True)
+            _wait_for_the_end()
+    if faults:
+        raise SystemExit(1)
+
+
+def _collector(port: int, db: Path | None) -> EmbeddedCollector:
+    """
+    A collector that takes in what dead processes leave, at *port* or, where that is taken, another.
+    """
+    bound: Future[int] = Future()
+
+    async def background(app: Starlette) -> None:
+        await adopt_journals(app, port=await asyncio.wrap_future(bound))
+
+    try:
+        collector = EmbeddedCollector(CollectorSettings(db=db, port=port), background=background)
+    except ConfigurationError as error:
+        output.notice(f"{error}; taking a free port instead")
+        collector = EmbeddedCollector(CollectorSettings(db=db, port=0), background=background)
+    bound.set_result(urlsplit(collector.url).port or port)
+    return collector
+
+
+async def _record(setting: Setting, endpoint: str, directory: Path) -> dict[str, dict[str, Any]]:
+    """
+    Run the scenarios, all at the same time; what the collector says of them, by scenario.
+    """
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_DEMO},
+        "ASYNCOPS_ENDPOINT": endpoint,
+        "ASYNCOPS_MAX_WAIT_TIME": "0.1",  # for those who watch
+    }
+    async with collector_api(endpoint) as api:
+        await api.sessions(limit=1)  # fails here if the database has keys and we were given none
+        async with asyncio.TaskGroup() as scenarios:
+            for name in SCENARIOS:
+                scenarios.create_task(_run(name, setting, environment, directory))
+        return await _told(api, setting)
+
+
+async def _run(
+    name: str, setting: Setting, environment: Mapping[str, str], directory: Path
+) -> None:
+    """
+    Run one scenario in a process of its own; the one to be killed once it has begun to answer.
+    """
+    tagged = attrs.evolve(setting, tags=(*setting.tags, name))
+    with (directory / f"{name}.stderr").open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "asyncops.cli.demo_program", name, *tagged.options()),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+        )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(SCENARIO_SECONDS):
+            if name == "killed":
+                await process.stdout.readline()
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            await process.communicate()
+    except TimeoutError:
+        output.notice(f"{name}: not done after {SCENARIO_SECONDS:g} s")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _told(api: CollectorAPI, setting: Setting) -> dict[str, dict[str, Any]]:
+    """
+    The sessions with this run's tags, once they ended as they should or time is over.
+    """
+    deadline = anyio.current_time() + TELLING_SECONDS
+    while True:
+        found: dict[str, dict[str, Any]] = {}
+        for summary in await api.sessions(limit=100, tag=setting.tags):
+            kind = next((tag for tag in summary["tags"] if tag in EXPECTED), "")
+            found[kind] = await api.find(summary["id"])
+        if not dict(wrong(found)) or anyio.current_time() > deadline:
+            return {kind: found[kind] for kind in EXPECTED if kind in found}
+        await anyio.sleep(0.1)
+
+
+def wrong(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """
+    Which of the sessions *found* are not told as they truly were, and what is wrong with them.
+    """
+    for kind, state in EXPECTED.items():
+        session = found.get(kind)
+        processes = 2 if kind == "inherited" else 1
+        if session is None:
+            yield kind, "the collector has no such session"
+        elif session["state"] != state:
+            yield kind, f"should have ended in {state}, but the collector says {session['state']}"
+        elif len(session["sources"]) != processes:
+            yield kind, f"{processes} took part, but the collector knows {len(session['sources'])}"
+
+
+def _last_words(directory: Path, kind: str) -> str:
+    lines = (directory / f"{kind}.stderr").read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "nothing")
+
+
+def _table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("session", "kind", "state"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for column in ("events", "LLM calls", "tokens", "cost", "duration"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for kind, session in found.items():
+        table.add_row(
+            output.short_id(session),
+            kind,
+            output.state(session["state"]),
+            Text(output.one_line(session["reason"] or "")),
+            str(session["events"]),
+            str(session["llms"]),
+            output.tokens(session),
+            output.cost(session),
+            output.how_long(session["duration_ms"]),
+        )
+    return table
+
+
+def _wait_for_the_end() -> None:
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    end.wait()

@@ -1,0 +1,46 @@
+"""
+`asyncops serve`: the collector in the foreground.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+
+from ..collector import server
+from ..collector.app import DEFAULT_PORT, CollectorSettings
+from . import output
+from .journals import adopt_journals, waiting_elsewhere
+
+__all__ = ["serve"]
+
+
+def serve(*, host: str = "127.0.0.1", port: int = DEFAULT_PORT, db: Path | None = None) -> None:
+    """
+    Take records in and serve the dashboard, until Ctrl-C.
+
+    Parameters
+    ----------
+    host
+        Where to listen. Anything but this machine itself needs API keys: `asyncops keys create`.
+    port
+        The port; 0 takes a free one.
+    db
+        The database. Default: ASYNCOPS_DB, else the usual one.
+    """
+    settings = CollectorSettings(host=host, port=port, db=db)
+    bound = port
+
+    def ready(url: str) -> None:
+        nonlocal bound
+        bound = urlsplit(url).port or port
+        print(f"dashboard: {url}\ndatabase:  {settings.db}\nCtrl-C ends it", flush=True)
+        for endpoint in waiting_elsewhere(bound):
+            output.notice(f"there are journals on this machine for a collector at {endpoint}")
+
+    async def background(app: Starlette) -> None:
+        await adopt_journals(app, port=bound)
+
+    server.serve(settings, ready=ready, background=background)

@@ -1,0 +1,156 @@
+"""
+Commands as real processes, with state of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import httpx
+
+from asyncops.cli.collector_api import collector_api
+
+SRC = Path(__file__).parents[2] / "src"
+
+DEADLINE_SECONDS = 20.0
+
+
+@attrs.frozen
+class Commands:
+    """
+    Runs `asyncops` as a user would, away from the user's own state.
+    """
+
+    directory: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ASYNCOPS_", "PYTHON", "COVERAGE_"))
+            and name not in ("TRACEPARENT", "FORCE_COLOR", "COLUMNS")
+        }
+        return {
+            **kept,
+            "PYTHONPATH": str(SRC),
+            "HOME": str(self.directory),
+            "XDG_STATE_HOME": str(self.directory / "state"),
+            "ASYNCOPS_JOURNAL_DIR": str(self.directory / "journal"),
+            "ASYNCOPS_DB": str(self.directory / "collector.db"),
+            "ASYNCOPS_ENDPOINT": self.url,
+        }
+
+    def arguments(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "asyncops", *arguments]
+
+    def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """
+        Run a command to its end.
+        """
+        return self.python("-m", "asyncops", *arguments, **options)
+
+    def python(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """
+        Run Python itself, in the same environment.
+        """
+        options = {"env": self.environment, "cwd": self.directory, **options}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS * 2,
+            **options,
+        )
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """
+        A command at work; killed at the end of the block if it has not ended by then.
+        """
+        options = {"env": self.environment, "cwd": self.directory, **options}
+        process = subprocess.Popen(
+            self.arguments(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    @contextlib.contextmanager
+    def collector(self) -> Iterator[subprocess.Popen[str]]:
+        """
+        `asyncops serve`, answering.
+        """
+        with self.started("serve", "--port", str(self.port)) as process:
+            wait_for(lambda: self.answers() or process.poll() is not None)
+            assert process.poll() is None, process.communicate()
+            yield process
+
+    def answers(self) -> bool:
+        try:
+            return self.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str, **query: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", params=query, trust_env=False)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """
+        All sessions, newest first, as the collector or else the database tells them.
+        """
+
+        async def read() -> list[dict[str, Any]]:
+            async with collector_api(self.url, db=self.directory / "collector.db") as api:
+                return await api.sessions(limit=100)
+
+        return anyio.run(read)
+
+    def script(self, source: str, name: str = "program.py") -> str:
+        """
+        A program of the user's in the working directory; gives its name.
+        """
+        (self.directory / name).write_text(source)
+        return name
+
+
+def free_port() -> int:
+    """
+    A port where nobody listens.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = DEADLINE_SECONDS) -> None:
+    """
+    Return once *condition* holds; fail the test if it does not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

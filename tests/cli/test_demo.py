@@ -1,0 +1,163 @@
+"""
+`asyncops demo`: five sessions, and what the collector says of them is true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import Any
+
+import pytest
+from commands import Commands, wait_for
+
+from asyncops.cli.demo import EXPECTED, wrong
+
+
+def read(asyncops: Commands, *arguments: str) -> Any:
+    done = asyncops(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_demo_leaves_one_session_of_each_kind(asyncops: Commands) -> None:
+    """
+    Even where its port is taken, the demo records five runs as they truly ended.
+    """
+    with socket.create_server(("127.0.0.1", asyncops.port)):
+        done = asyncops("demo", "--exit", "--port", str(asyncops.port))
+    assert done.returncode == 0, done.stderr
+    assert "is taken" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    found = {
+        kind: session
+        for session in asyncops.sessions()
+        for kind in EXPECTED
+        if kind in session["tags"]
+    }
+    assert {kind: session["state"] for kind, session in found.items()} == EXPECTED
+    assert all(session["id"][:13] in done.stdout for session in found.values())
+    for kind, session in found.items():
+        told = read(asyncops, "show", session["id"])
+        check = globals()[f"check_{kind}"]
+        check(told["session"], told["events"])
+        calls = [event for event in told["events"] if event["kind"] == "llm"]
+        closed = [call for call in calls if call["state"] == "Success"]
+        assert closed
+        assert {call["cost_source"] for call in closed} == {"provider"}
+        assert session["cost_usd"] == pytest.approx(sum(call["cost_usd"] for call in closed))
+        assert session["prompt_tokens"] == sum(call["prompt_tokens"] for call in closed)
+
+
+def check_success(session: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    agents = {event["name"]: event for event in events if event["kind"] == "agent"}
+    researchers = [agent for name, agent in agents.items() if name.startswith("researcher: ")]
+    assert {"planner", "writer"} < agents.keys()
+    assert len(researchers) >= 2
+    # they worked at the same time
+    assert researchers[1]["started_at"] < researchers[0]["ended_at"]
+    tools = [event for event in events if event["kind"] == "tool"]
+    assert {"search_library", "read_module", "read_source"} == {tool["name"] for tool in tools}
+    assert all(event["parent_id"] for event in events if event["kind"] in ("llm", "tool"))
+    first = min((event for event in events if event["kind"] == "llm"), key=_started)
+    assert first["prompt"][1]["role"] == "user"
+    assert first["completion"]["tool_calls"][0]["function"]["name"] == "search_library"
+
+
+def check_failure(session: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    failure = session["failure"]
+    assert failure["type"].endswith("AnswerError")
+    assert failure["causes"][0]["type"].endswith("LibraryError")
+    assert failure["causes"][0]["causes"][0]["type"] == "KeyError"
+    assert "in write" in failure["traceback"]
+    (failed,) = (event for event in events if event["kind"] == "tool" and event["failure"])
+    assert failed["params"] == {"module": "asyncpool"}
+
+
+def check_cancelled(session: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    assert session["reason"].startswith("the budget of $")
+    assert any(event["state"] == "Cancelled" for event in events)
+
+
+def check_inherited(session: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    sources = {source["id"]: source for source in session["sources"]}
+    assert len({source["pid"] for source in sources.values()}) == 2
+    assert {event["source_id"] for event in events} == set(sources)
+    handed_over = next(event for event in events if event["kind"] == "action")
+    inside = [event for event in events if event["parent_id"] == handed_over["id"]]
+    assert {event["source_id"] for event in inside} == set(sources) - {handed_over["source_id"]}
+
+
+def check_killed(session: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    assert session["reason"] == "process died"
+    assert any(event["name"] == "writer" for event in events)
+
+
+def _started(event: dict[str, Any]) -> str:
+    return str(event["started_at"])
+
+
+def test_the_demo_serves_until_told_to_stop(asyncops: Commands) -> None:
+    """
+    Without `--exit` the dashboard answers until Ctrl-C, which is a success.
+    """
+    with asyncops.started("demo", "--port", str(asyncops.port), start_new_session=True) as demo:
+        assert demo.stdout is not None
+        said = ""
+        while "Ctrl-C ends it" not in said:
+            line = demo.stdout.readline()
+            assert line, (said, demo.communicate())
+            said += line
+        assert f"dashboard: {asyncops.url}\n" in said
+        assert len(asyncops.get("/api/sessions", tag="demo").json()["sessions"]) == 5
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=20) == 0
+        assert demo.communicate()[1] == ""
+
+
+def test_a_database_with_keys_is_not_used_without_one(asyncops: Commands) -> None:
+    """
+    Where the database has keys and we were given none, the demo says so before it begins.
+    """
+    assert asyncops("keys", "create", "--project", "p").returncode == 0
+    done = asyncops("demo", "--exit", "--port", str(asyncops.port))
+    assert done.returncode == 2
+    assert done.stderr == "asyncops: the collector wants an API key: set ASYNCOPS_API_KEY\n"
+
+
+def test_a_demo_that_went_wrong_is_told() -> None:
+    """
+    A missing session, a wrong state and a missing process are each found.
+    """
+    right = {
+        kind: {"state": state, "sources": [{}] * (2 if kind == "inherited" else 1)}
+        for kind, state in EXPECTED.items()
+    }
+    assert list(wrong(right)) == []
+    found = {**right, "killed": {"state": "Running", "sources": [{}]}}
+    found["inherited"] = {"state": "Success", "sources": [{}]}
+    del found["success"]
+    assert {kind for kind, _ in wrong(found)} == {"killed", "inherited", "success"}
+
+
+def test_ctrl_c_leaves_nothing_behind(asyncops: Commands) -> None:
+    """
+    Interrupted at work, the demo ends at once, without a traceback and with its processes.
+    """
+    temporary = asyncops.directory / "tmp"
+    temporary.mkdir()
+    environment = {**asyncops.environment, "TMPDIR": str(temporary)}
+    with asyncops.started(
+        "demo", "--port", str(asyncops.port), env=environment, start_new_session=True
+    ) as demo:
+        wait_for(lambda: any(temporary.glob("*/journal/*/*/lock")) or demo.poll() is not None)
+        os.kill(demo.pid, signal.SIGINT)
+        output, errors = demo.communicate(timeout=20)
+        assert demo.returncode in (130, -signal.SIGINT)
+        assert "Traceback" not in errors
+        assert "dashboard" not in output
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
