@@ -1,0 +1,12 @@
+"""
+The pages people look at: server-rendered, without a build step and without anything foreign.
+
+views.py          which address shows what; `routes()` and `render()` are what the collector calls
+filters.py        the list's filters as they stand in an address
+timeline.py       a session's events as a tree, and as columns for the page's own module
+conversations.py  what was said to a model and by it, as messages
+payloads.py       any JSON as HTML: folded, bounded, escaped
+charts.py         the overview's bars, laid out
+format.py         times, money and counts in words
+assets.py         the files beside this one that browsers fetch
+"""

@@ -1,0 +1,187 @@
+"""
+The list's filters as they stand in an address, and the addresses that differ by one of them.
+
+What they mean is the API's business (`session_query`): a page and its twin take the same query.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+import attrs
+from starlette.datastructures import QueryParams
+
+from .format import NANOS_PER_DAY, day_of
+
+__all__ = ["Filters", "Range", "address_of", "has_blanks"]
+
+NAMES = ("q", "state", "tag", "agent", "model", "since", "until", "min_cost", "sort", "cursor")
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def address_of(pairs: Iterable[tuple[str, str]]) -> str:
+    """
+    *pairs* as the query part of an address, `?` included; "" for none.
+    """
+    query = urlencode([(name, value) for name, value in pairs if value])
+    return f"?{query}" if query else ""
+
+
+def has_blanks(params: QueryParams) -> bool:
+    """
+    Whether *params* hold fields of a form that nobody filled in: the address does without.
+    """
+    return any(not value for _, value in params.multi_items())
+
+
+def input_type(value: str) -> str:
+    """
+    What sort of input can show *value*: days are picked, exact times typed.
+    """
+    return "date" if not value or _DAY.fullmatch(value) else "text"
+
+
+@attrs.frozen
+class Filters:
+    """
+    What is asked of the list, as text: shown in the form whether or not it makes sense.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def from_query(cls, params: QueryParams) -> Filters:
+        """
+        The filters among *params*; whatever else is there has no meaning here.
+        """
+        return cls(tuple((name, value) for name, value in params.multi_items() if name in NAMES))
+
+    def one(self, name: str) -> str:
+        """
+        What *name* is, "" if it is not set.
+        """
+        return next((value for key, value in self.pairs if key == name), "")
+
+    def all(self, name: str) -> list[str]:
+        """
+        Every value of *name*.
+        """
+        return [value for key, value in self.pairs if key == name]
+
+    @property
+    def sort(self) -> str:
+        return self.one("sort") or "started"
+
+    @staticmethod
+    def input_type(value: str) -> str:
+        return input_type(value)
+
+    @property
+    def address(self) -> str:
+        """
+        These filters in an address.
+        """
+        return address_of(self.pairs)
+
+    @property
+    def first_page(self) -> str:
+        return self._without("cursor")
+
+    @property
+    def has_more(self) -> bool:
+        """
+        Whether one of those is set that the form folds away.
+        """
+        return any(name not in ("q", "state", "sort", "cursor") for name, _ in self.pairs)
+
+    @property
+    def chips(self) -> list[tuple[str, str]]:
+        """
+        Each filter that is set, in words, with the address that does without it.
+        """
+        said = {
+            "q": "contains", "since": "from", "until": "before", "min_cost": "cost at least $",
+            "state": "", "tag": "tag", "agent": "agent", "model": "model",
+        }  # fmt: skip
+        found = []
+        for position, (name, value) in enumerate(self.pairs):
+            if name in said:
+                rest = [pair for place, pair in enumerate(self.pairs) if place != position]
+                found.append(
+                    (
+                        f"{said[name]} {value}".replace("$ ", "$").strip(),
+                        address_of(pair for pair in rest if pair[0] != "cursor"),
+                    )
+                )
+        return found
+
+    def with_tag(self, tag: str) -> str:
+        """
+        The address that asks for *tag* too.
+        """
+        if ("tag", tag) in self.pairs:
+            return self.first_page
+        kept = [pair for pair in self.pairs if pair[0] != "cursor"]
+        return address_of([*kept, ("tag", tag)])
+
+    def sorted_by(self, sort: str) -> str:
+        kept = [pair for pair in self.pairs if pair[0] not in ("cursor", "sort")]
+        return address_of([*kept, ("sort", "" if sort == "started" else sort)])
+
+    def page_at(self, cursor: str) -> str:
+        kept = [pair for pair in self.pairs if pair[0] != "cursor"]
+        return address_of([*kept, ("cursor", cursor)])
+
+    def _without(self, name: str) -> str:
+        return address_of(pair for pair in self.pairs if pair[0] != name)
+
+
+@attrs.frozen(kw_only=True)
+class Range:
+    """
+    The overview's time, as text.
+    """
+
+    since: str
+    until: str
+    presets: tuple[tuple[str, str, bool], ...] = ()
+
+    @classmethod
+    def from_query(cls, params: QueryParams, *, now: int) -> Range:
+        """
+        The range among *params*; the last thirty days if there is none.
+        """
+        days = {
+            said: day_of(now - length * NANOS_PER_DAY)
+            for said, length in (("Today", 0), ("7 days", 6), ("30 days", 29))
+        }
+        since, until = params.get("since") or "", params.get("until") or ""
+        if not since and not until:
+            since = days["30 days"]
+        presets = [
+            (said, address_of([("since", day)]), since == day and not until)
+            for said, day in {**days, "All": str(datetime.date(1970, 1, 1))}.items()
+        ]
+        return cls(since=since, until=until, presets=tuple(presets))
+
+    @staticmethod
+    def input_type(value: str) -> str:
+        return input_type(value)
+
+    @property
+    def query(self) -> QueryParams:
+        return QueryParams([("since", self.since), ("until", self.until)])
+
+    @property
+    def address(self) -> str:
+        return address_of([("since", self.since), ("until", self.until)])
+
+    def also(self, name: str, value: str) -> str:
+        """
+        The list's address for this time and one filter more.
+        """
+        return address_of([("since", self.since), ("until", self.until), (name, value)])

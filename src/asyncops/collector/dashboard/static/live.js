@@ -1,0 +1,168 @@
+// Keeps a page up to date: one event stream while the page is seen, polling where there is none.
+
+const POLL_MILLIS = 3000;
+const RETRY_STREAM_MILLIS = 30000;
+
+// Calls `on[name]()` for each event of that name in the stream at `url()`, and `on.refresh()`
+// whenever something may have been missed: at each (re)connection, and at every poll.
+export function follow(url, on) {
+  const light = document.getElementById("live");
+  let source = null;
+  let poll = 0;
+  let retry = 0;
+
+  function show(state, said, title) {
+    light.hidden = false;
+    light.dataset.state = state;
+    light.title = title;
+    if (light.textContent !== said) light.textContent = said;
+  }
+
+  function open() {
+    close();
+    source = new EventSource(url());
+    source.onopen = () => {
+      clearInterval(poll);
+      poll = 0;
+      show("on", "Live", "Changes appear by themselves");
+      on.refresh();
+    };
+    source.onerror = () => {
+      // CONNECTING: the browser tries again by itself; CLOSED: refused, for example too many streams
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RETRY_STREAM_MILLIS);
+      show("off", "Reconnecting", "The collector does not answer; asking again every few seconds");
+      poll ||= setInterval(on.refresh, POLL_MILLIS);
+    };
+    for (const [name, handle] of Object.entries(on)) {
+      if (name !== "refresh") source.addEventListener(name, () => handle());
+    }
+  }
+
+  function close() {
+    source?.close();
+    source = null;
+    clearInterval(poll);
+    clearTimeout(retry);
+    poll = 0;
+  }
+
+  // A hidden page holds no connection: browsers allow six to a host, over all tabs together.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  window.addEventListener("pagehide", close);
+  if (!document.hidden) open();
+}
+
+// A function that runs `work` soon, once for many calls, never twice at the same time, and so
+// seldom that it takes at most a fifth of the time.
+export function soon(work, millis) {
+  let timer = 0;
+  let busy = false;
+  let again = false;
+  let rest = millis;
+
+  async function run() {
+    timer = 0;
+    busy = true;
+    again = false;
+    const began = performance.now();
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // fetch: the collector is away, we are told when it is back
+    } finally {
+      busy = false;
+      rest = Math.max(millis, 4 * (performance.now() - began));
+      if (again) timer = setTimeout(run, rest);
+    }
+  }
+
+  return () => {
+    if (busy) again = true;
+    else timer ||= setTimeout(run, rest);
+  };
+}
+
+// The text of a page or fragment. Signed out or gone: the whole page says so best.
+export async function fetchText(url) {
+  const response = await fetch(url, { headers: { Accept: "text/html" } });
+  if (response.redirected || response.status === 401 || response.status === 404) location.reload();
+  if (!response.ok) throw new TypeError(`${response.status} for ${url}`);
+  return response.text();
+}
+
+// Makes the children of `element` those of `html` (which the server has escaped), changing only
+// what differs: focus, scroll, selection and what a person has unfolded stay.
+export function morph(element, html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  morphChildren(element, template.content);
+}
+
+function morphChildren(here, there) {
+  const named = new Map();
+  for (const child of here.children) if (child.id) named.set(child.id, child);
+  let place = here.firstChild;
+  for (const wanted of [...there.childNodes]) {
+    if (isBlank(wanted)) {
+      if (place && isBlank(place)) place = place.nextSibling;
+      else here.insertBefore(document.importNode(wanted), place);
+      continue;
+    }
+    let found = wanted.id ? named.get(wanted.id) : alike(place, wanted);
+    if (found && !wanted.id) place = removeUntil(place, found);
+    if (!found) here.insertBefore((found = document.importNode(wanted, true)), place);
+    else if (found === place) place = place.nextSibling;
+    else here.insertBefore(found, place);
+    named.delete(wanted.id);
+    morphNode(found, wanted);
+  }
+  removeUntil(place, null);
+}
+
+// Space between elements stays where it is and is never taken for a text.
+function isBlank(node) {
+  return node.nodeType === Node.TEXT_NODE && !node.nodeValue.trim();
+}
+
+// From `place` on, the sibling without a name that `wanted` is a newer look of.
+function alike(place, wanted) {
+  for (let node = place; node; node = node.nextSibling) {
+    if (!node.id && !isBlank(node) && node.nodeName === wanted.nodeName && classOf(node) === classOf(wanted)) return node;
+  }
+  return null;
+}
+
+function classOf(node) {
+  return node.getAttribute?.("class");
+}
+
+function removeUntil(place, end) {
+  while (place !== end) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+  return end;
+}
+
+function morphNode(node, wanted) {
+  if (node.isEqualNode(wanted)) return;
+  if (node.nodeType !== Node.ELEMENT_NODE) {
+    node.nodeValue = wanted.nodeValue;
+    return;
+  }
+  for (const { name } of [...node.attributes]) {
+    if (!wanted.hasAttribute(name) && !isOurs(node, name)) node.removeAttribute(name);
+  }
+  for (const { name, value } of wanted.attributes) {
+    if (node.getAttribute(name) !== value && !isOurs(node, name)) node.setAttribute(name, value);
+  }
+  morphChildren(node, wanted);
+}
+
+// What a person or this page's modules have set, and the server does not know of.
+function isOurs(node, name) {
+  if (name === "open") return node.nodeName === "DETAILS";
+  if (name === "title") return node.hasAttribute("data-local");
+  return ["data-local", "data-fresh", "data-done"].includes(name);
+}

@@ -1,0 +1,86 @@
+"""
+What the tests of the pages share: a real collector, a real browser, programs that record.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from programs import Get, Program, Programs
+from windows import Window
+
+from asyncops.collector.app import CollectorSettings
+from asyncops.collector.server import EmbeddedCollector
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[str]:
+    """
+    The address of a collector with a database of its own.
+    """
+    with EmbeddedCollector(CollectorSettings(port=0, db=tmp_path / "pages.db")) as collector:
+        yield collector.url
+
+
+@pytest.fixture
+def program(collector: str) -> Programs:
+    """
+    Makes programs that send to the collector.
+    """
+    return lambda: Program(collector)
+
+
+@pytest.fixture
+def get(collector: str) -> Get:
+    """
+    Fetches a page as a browser without scripts would.
+    """
+
+    def fetch(path: str, *, follow: bool = True) -> httpx.Response:
+        headers = {"Accept": "text/html"}
+        return httpx.get(collector + path, headers=headers, follow_redirects=follow, timeout=10)
+
+    return fetch
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """
+    One Chromium for all tests.
+    """
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def window(browser: Browser, collector: str) -> Iterator[Window]:
+    """
+    Opens pages; fails the test if one of them complains, asks elsewhere, or runs what was recorded.
+    """
+    window = Window(browser, collector)
+    yield window
+    window.close()
+    assert window.faults == []

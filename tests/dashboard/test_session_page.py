@@ -1,0 +1,535 @@
+"""
+One session's page: its head, its timeline, the detail of an event, that it lives.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import Page, expect
+from programs import MILLISECOND, SECOND, Get, Programs, now
+from stories import answer, begin, breakdown
+from windows import Window
+
+
+def names(page: Page) -> list[str]:
+    """
+    The names of the rows, top to bottom.
+    """
+    return page.evaluate(
+        "[...document.querySelectorAll('.row')].sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)"
+        ".map((row) => row.querySelector('.name').textContent)"
+    )
+
+
+def row(page: Page, name: str):
+    return page.locator(".row", has=page.locator(f".name:text-is('{name}')"))
+
+
+# -- the head --
+
+
+def test_the_head_tells_everything_about_the_session(get: Get, program: Programs) -> None:
+    """
+    Name, id, project, state, reason, tags, times, duration, cost, tokens, counts, host, video.
+    """
+    story = answer(program(), at=now() - 60 * SECOND, tags=("v1",))
+    story.program.film("https://example.org/run.mp4", at=now())
+    story.program.send()
+    text = get(story.path).text
+    for shown in (
+        "answer", story.program.session, "default", "Success", "answered", "v1", "4.00 s",
+        "$0.0123", "said by the provider", "5 <small>",
+        "1,200 in (1,000 cached), 34 out (12 reasoning)",
+        "2 agents, 1 LLM call, 1 tool call, 1 action", "Process 4242", "asyncops 0.1.0", "6.8.0",
+    ):  # fmt: skip
+        assert shown in text
+    assert '<a href="https://example.org/run.mp4" rel="noopener noreferrer"' in text
+    assert f'href="/api/sessions/{story.program.session}"' in text
+
+
+def test_a_computed_cost_names_its_price_table(get: Get, program: Programs) -> None:
+    """
+    Where the cost comes from is said, and how many calls did not tell it.
+    """
+    from asyncops._events import Cost
+
+    one = program()
+    begin(one, "priced", at=now())
+    one.event("llm", "a", at=now(), cost=Cost("0.1", source="computed", table="prices 2026-11"))
+    one.event("llm", "b", at=now())
+    one.send()
+    text = get(f"/sessions/{one.session}").text
+    assert "computed from prices 2026-11; 1 call did not say" in text
+    assert "at least" in text
+
+
+def test_missing_records_are_said_plainly(get: Get, program: Programs) -> None:
+    """
+    A hole in a source's numbers is told in the session's head and in the list.
+    """
+    story = breakdown(program(), at=now())
+    assert "1 record missing." in get(story.path).text
+    assert "1 record missing" in get("/").text
+
+
+def test_the_failure_of_a_session_shows_its_chain(get: Get, program: Programs) -> None:
+    """
+    Type, message, traceback and cause of what ended the session, and where it was raised.
+    """
+    story = breakdown(program(), at=now())
+    text = get(story.path).text
+    assert "RuntimeError" in text
+    assert "no table &#39;widgets&#39;" in text
+    assert "in look_up" in text
+    assert "caused by" in text
+    assert "KeyError" in text
+    assert f"?event={story.events['query']}" in text
+
+
+def test_what_was_open_when_the_process_died_is_named(get: Get, program: Programs) -> None:
+    """
+    An Indeterminate session lists the events nobody closed, and for how long they were open.
+    """
+    one = program()
+    start = now() - 100 * SECOND
+    begin(one, "killed", at=start)
+    agent = one.open("agent", "worker", at=start, agent="worker")
+    one.event("tool", "done before", at=start, parent_id=agent)
+    one.open("tool", "slow fetch", at=start + 10 * SECOND, parent_id=agent, agent="worker")
+    one.end(
+        "Indeterminate", at=start + 20 * SECOND, reason="process died (SIGKILL)", said_by="adopter"
+    )
+    one.send()
+    text = get(f"/sessions/{one.session}").text
+    told = text[text.index('id="still-open"') :]
+    told = told[: told.index("</div></div>")]
+    assert "Nobody could say how this session ended." in told
+    assert "process died (SIGKILL)" in text
+    assert "worker" in told
+    assert "slow fetch" in told
+    assert "tool of <bdi>worker</bdi>, open for 10.0 s" in told
+    assert "done before" not in told
+
+
+def test_a_session_that_does_not_exist_is_a_page(get: Get) -> None:
+    """
+    A wrong address is answered with a page, not with JSON.
+    """
+    answer = get("/sessions/0190b0d4-0000-7000-8000-000000000000")
+    assert answer.status_code == 404
+    assert "There is no session 0190b0d4-0000-7000-8000-000000000000" in answer.text
+    assert "<html" in answer.text
+
+
+# -- without a script --
+
+
+def test_the_events_are_a_list_where_there_is_no_script(get: Get, program: Programs) -> None:
+    """
+    The page itself holds the events, nested, with their failures and links to their detail.
+    """
+    story = breakdown(program(), at=now())
+    plain = get(story.path).text.split("<noscript>")[1].split("</noscript>")[0]
+    assert plain.index("<bdi>work</bdi>") < plain.index("<bdi>query</bdi>")
+    assert plain.index("<bdi>query</bdi>") < plain.index("<bdi>bad rows</bdi>")
+    assert f'href="?event={story.events["query"]}"' in plain
+    assert "RuntimeError: no table" in plain
+
+
+def test_a_long_list_without_a_script_has_pages(get: Get, program: Programs) -> None:
+    """
+    Each of 700 events is on one of three pages.
+    """
+    one = program()
+    begin(one, "long", at=now())
+    for number in range(700):
+        one.event("tool", f"step {number}.", at=now())
+    one.send()
+    path, seen, pages = f"/sessions/{one.session}", 0, 0
+    while path:
+        text = get(path).text
+        seen += sum(f"step {number}.</bdi>" in text for number in range(700))
+        pages += 1
+        following = text.split('<a href="?after=')
+        path = (
+            f"/sessions/{one.session}?after={following[1].split(chr(34))[0]}"
+            if following[1:]
+            else ""
+        )
+    assert (pages, seen) == (3, 700)
+
+
+@pytest.mark.browser
+def test_a_session_reads_without_a_script(window: Window, program: Programs) -> None:
+    """
+    With scripts off, a click on an event in the list opens its detail.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path, script=False)
+    page.get_by_role("link", name="search").click()
+    expect(page.locator("#detail h2")).to_contain_text("search")
+    expect(page.locator("#detail")).to_contain_text("asyncio.taskgroups")
+    expect(page.locator(".plain tbody tr")).to_have_count(5)
+
+
+# -- the timeline --
+
+
+@pytest.mark.browser
+def test_the_timeline_nests_events_below_their_parents(window: Window, program: Programs) -> None:
+    """
+    Rows stand parent before child, siblings by start, with level, duration, tokens and cost.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path)
+    expect(page.locator(".row")).to_have_count(5)
+    assert names(page) == ["planner", "ask", "search", "writer", "publish"]
+    assert row(page, "ask").get_attribute("aria-level") == "2"
+    expect(row(page, "ask")).to_contain_text("1.00 s")
+    expect(row(page, "ask")).to_contain_text("1,234")
+    expect(row(page, "ask")).to_contain_text("$0.0123")
+    expect(row(page, "ask")).to_contain_text("gpt-5-mini")
+
+
+@pytest.mark.browser
+def test_bars_lie_on_one_time_axis(window: Window, program: Programs) -> None:
+    """
+    A bar begins and ends where its event did, in proportion to the session.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path)
+    boxes = {
+        name: row(page, name).locator(".bar").bounding_box()
+        for name in ("planner", "ask", "writer")
+    }
+    column = row(page, "ask").locator(".c-bar").bounding_box()
+    for name, start, length in (("planner", 0, 0.75), ("ask", 0.25, 0.25), ("writer", 0.75, 0.25)):
+        assert boxes[name]["x"] - column["x"] == pytest.approx(start * column["width"], abs=2)
+        assert boxes[name]["width"] == pytest.approx(length * column["width"], abs=2)
+
+
+@pytest.mark.browser
+def test_orphans_circles_and_strangers_all_show(window: Window, program: Programs) -> None:
+    """
+    An event whose parent is missing, itself, or in a circle with it, stands at the top or below.
+    """
+    one = program()
+    begin(one, "odd", at=now())
+    one.event("tool", "orphan", at=now(), parent_id="00000000deadbeef")
+    one.event(
+        "tool", "own parent", at=now() + 1_000, id="000000000000000a", parent_id="000000000000000a"
+    )
+    one.event("tool", "hen", at=now() + 2_000, id="000000000000000b", parent_id="000000000000000c")
+    one.event("tool", "egg", at=now() + 3_000, id="000000000000000c", parent_id="000000000000000b")
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    expect(page.locator(".row")).to_have_count(4)
+    assert sorted(names(page)) == ["egg", "hen", "orphan", "own parent"]
+
+
+@pytest.mark.browser
+def test_the_keyboard_walks_folds_and_opens(window: Window, program: Programs) -> None:
+    """
+    Arrows move and fold, Enter opens the detail, Escape closes it.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path)
+    grid = page.locator("#grid")
+    expect(page.locator(".row")).to_have_count(5)
+    grid.focus()
+    grid.press("ArrowLeft")
+    assert names(page) == ["planner", "writer", "publish"]
+    assert row(page, "planner").get_attribute("aria-expanded") == "false"
+    grid.press("ArrowRight")
+    assert len(names(page)) == 5
+    grid.press("ArrowRight")
+    assert page.locator(".row.current .name").text_content() == "ask"
+    assert grid.get_attribute("aria-activedescendant") == f"row-{story.events['ask']}"
+    grid.press("Enter")
+    expect(page.locator("#detail h2")).to_contain_text("ask")
+    assert page.url.endswith(story.event_path("ask"))
+    grid.press("ArrowDown")
+    expect(page.locator("#detail h2")).to_contain_text("search")
+    assert page.url.endswith(story.event_path("search"))
+    grid.press("End")
+    assert page.locator(".row.current .name").text_content() == "publish"
+    grid.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    assert page.url.endswith(story.path)
+
+
+@pytest.mark.browser
+def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> None:
+    """
+    A session of 10,000 events paints within a second, holds few rows, and scrolls to any of them.
+    """
+    one = program()
+    start = now() - 100 * SECOND
+    begin(one, "large", at=start)
+    root = one.new_id()
+    for number in range(9_999):
+        at = start + number * 10 * MILLISECOND
+        one.event("tool", f"step {number}", at=at, lasts=8 * MILLISECOND, parent_id=root)
+    one.event("agent", "worker", at=start, lasts=100 * SECOND, id=root)
+    one.end("Success", at=start + 100 * SECOND)
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    expect(row(page, "step 3")).to_be_visible()
+    drawn_after = page.evaluate("performance.now()")
+    assert drawn_after < 3_000  # far below on a machine that does nothing else
+    assert page.locator(".row").count() < 100
+    page.locator("#grid").focus()
+    page.locator("#grid").press("End")
+    expect(row(page, "step 9998")).to_be_visible()
+    assert page.locator(".row").count() < 100
+    page.locator("#scroller").evaluate(
+        "(e) => { e.scrollTop = 5000 * e.querySelector('.row').offsetHeight; }"
+    )
+    expect(row(page, "step 5000")).to_be_visible()
+    assert page.locator(".row").count() < 100
+    took = page.evaluate(
+        """async () => {
+            const scroller = document.getElementById("scroller");
+            const began = performance.now();
+            for (let i = 0; i < 50; i++) {
+                scroller.scrollTop = i * 5000;
+                await new Promise(requestAnimationFrame);
+            }
+            return (performance.now() - began) / 50;
+        }"""
+    )
+    assert took < 100  # milliseconds for each frame; 17 where nothing else runs
+
+
+@pytest.mark.browser
+def test_the_axis_fits_what_is_in_view(window: Window, program: Programs) -> None:
+    """
+    With one click short events far inside a long session get bars one can read.
+    """
+    one = program()
+    start = now() - 3_600 * SECOND
+    begin(one, "sparse", at=start)
+    for number in range(200):
+        one.event("tool", f"step {number}", at=start + number * 18 * SECOND, lasts=9 * SECOND)
+    one.end("Success", at=start + 3_600 * SECOND)
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    bar = row(page, "step 3").locator(".bar")
+    narrow = bar.bounding_box()["width"]
+    page.get_by_role("button", name="Fit rows in view").click()
+    assert bar.bounding_box()["width"] > 4 * narrow
+
+
+# -- an event --
+
+
+@pytest.mark.browser
+def test_an_event_shows_in_detail_when_it_is_clicked(window: Window, program: Programs) -> None:
+    """
+    Params, returns and tool call of a tool; back returns to where one was.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path)
+    row(page, "search").click()
+    detail = page.locator("#detail")
+    for shown in ("search", "1.00 s", "2.00 s into the session", "planner", "call_1"):
+        expect(detail).to_contain_text(shown)
+    expect(detail).to_contain_text('query: "task group", limit: 5')
+    expect(detail).to_contain_text("11.2")
+    page.go_back()
+    expect(detail).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_a_call_of_a_model_reads_as_a_chat(window: Window, program: Programs) -> None:
+    """
+    Who said what, which tool was called with what, tokens, cost and its source, first token.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path)
+    row(page, "ask").click()
+    turns = page.locator(".turn")
+    expect(turns).to_have_count(3)
+    assert turns.locator(".role").all_text_contents() == ["system", "user", "assistant"]
+    expect(turns.nth(1)).to_contain_text("How do I cancel a task group?")
+    expect(turns.nth(2)).to_contain_text("calls search")
+    expect(turns.nth(2)).to_contain_text('query: "task group"')
+    detail = page.locator("#detail")
+    for shown in (
+        "gpt-5-mini", "by openai", "$0.0123", "said by the provider", "1,200 in", "1,000 cached",
+        "34 out", "12 reasoning", "after 300 ms",
+    ):  # fmt: skip
+        expect(detail).to_contain_text(shown)
+
+
+@pytest.mark.browser
+def test_a_deep_link_opens_its_event(window: Window, program: Programs) -> None:
+    """
+    The address of an event shows it selected, brought into view, with everything above unfolded.
+    """
+    one = program()
+    begin(one, "long", at=now())
+    for number in range(400):
+        one.event(
+            "tool", f"step {number}", at=now() + number * MILLISECOND, id=f"{number + 1:016x}"
+        )
+    one.send()
+    page = window.open(f"/sessions/{one.session}?event={300:016x}")
+    expect(page.locator("#detail h2")).to_contain_text("step 299")
+    expect(row(page, "step 299")).to_be_in_viewport()
+    expect(row(page, "step 299")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.browser
+def test_a_failed_event_shows_why_and_what_it_triggered(window: Window, program: Programs) -> None:
+    """
+    The row is marked; the detail has traceback and cause; an error links to what brought it about.
+    """
+    story = breakdown(program(), at=now())
+    page = window.open(story.path)
+    expect(row(page, "query")).to_have_class("row failed")
+    expect(row(page, "query").locator(".mark")).to_contain_text("failed")
+    row(page, "bad rows").click()
+    detail = page.locator("#detail")
+    for shown in (
+        "ExceptionGroup",
+        "in the group",
+        "row 1 is empty",
+        "TypeError",
+        "row 2 is a list",
+    ):
+        expect(detail).to_contain_text(shown)
+    detail.get_by_role("link", name="query").click()
+    expect(page.locator("#detail h2")).to_contain_text("query")
+    expect(detail).to_contain_text("in look_up")
+    expect(detail).to_contain_text("caused by KeyError")
+    assert page.url.endswith(story.event_path("query"))
+
+
+def test_an_event_that_is_not_there_says_so(get: Get, program: Programs) -> None:
+    """
+    A link to an event that never arrived leads to the session and says what is missing.
+    """
+    story = answer(program(), at=now())
+    page = get(f"{story.path}?event=00000000deadbeef")
+    assert page.status_code == 200
+    assert "There is no event <code>00000000deadbeef</code>" in page.text
+    assert get(f"{story.path}/events/00000000deadbeef").status_code == 404
+    assert get(f"{story.path}/events/00000000deadbeef.json").status_code == 404
+
+
+def test_an_event_has_a_twin_in_json(get: Get, program: Programs) -> None:
+    """
+    What the detail shows is there as JSON, whole.
+    """
+    story = answer(program(), at=now())
+    twin = get(f"{story.path}/events/{story.events['search']}.json").json()
+    assert twin["params"] == {"query": "task group", "limit": 5}
+    assert twin["name"] == "search"
+
+
+# -- living --
+
+
+@pytest.mark.browser
+def test_events_appear_while_the_session_runs(window: Window, program: Programs) -> None:
+    """
+    An open page shows new events, closes open ones, and tells the end, without being reloaded.
+    """
+    one = program()
+    begin(one, "live", at=now())
+    agent = one.open("agent", "worker", at=now(), agent="worker")
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    page.evaluate("window.untouched = true")
+    expect(row(page, "worker").locator(".bar")).to_have_class("bar kind-agent open")
+    row(page, "worker").click()
+    expect(page.locator("#detail")).to_contain_text("still running")
+    page.locator("#hosts summary").click()
+
+    one.event("tool", "first", at=now(), parent_id=agent)
+    one.send()
+    expect(row(page, "first")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("1 tool call")
+    one.event(
+        "agent", "worker", at=now(), lasts=SECOND, id=agent, agent="worker", returns="done well"
+    )
+    one.end("Success", at=now() + SECOND)
+    one.send()
+    expect(row(page, "worker").locator(".bar")).to_have_class("bar kind-agent")
+    expect(page.locator("#detail")).to_contain_text("done well")
+    expect(page.locator("#head .state").first).to_have_text("Success")
+    assert page.evaluate("window.untouched") is True
+    assert page.locator("#hosts").get_attribute("open") is not None  # as it was unfolded
+
+
+@pytest.mark.browser
+def test_an_open_event_of_a_dead_session_is_marked(window: Window, program: Programs) -> None:
+    """
+    What nobody closed is told apart from what still runs.
+    """
+    one = program()
+    begin(one, "killed", at=now() - 9 * SECOND)
+    one.open("tool", "fetch", at=now() - 9 * SECOND)
+    one.end("Indeterminate", at=now(), reason="process died", said_by="adopter")
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    expect(row(page, "fetch").locator(".mark")).to_contain_text("still open when the session ended")
+    page.locator("#still-open").get_by_role("link", name="fetch").click()
+    expect(page.locator("#detail")).to_contain_text("never closed")
+
+
+def test_the_timeline_tells_only_what_is_new(get: Get, program: Programs) -> None:
+    """
+    Asked for what came after a position, it holds the new events and names their parents.
+    """
+    one = program()
+    begin(one, "live", at=now())
+    parent = one.event("action", "old", at=now())
+    one.send()
+    first = get(f"/sessions/{one.session}/timeline.json").json()
+    one.event("tool", "new", at=now(), parent_id=parent)
+    one.send()
+    second = get(f"/sessions/{one.session}/timeline.json?after={first['seq'][-1]}").json()
+    assert second["names"] == ["new"]
+    assert second["ids"][second["parent"][0]] == parent
+    assert len(json.dumps(second)) < 1_000
+
+
+# -- every size --
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_page_is_wider_than_the_window(window: Window, program: Programs, width: int) -> None:
+    """
+    Nothing sticks out on a phone or on a wide screen, in light or dark.
+    """
+    story = breakdown(program(), at=now(), name="a name that is long " * 20)
+    answer(program(), at=now())
+    page = window.open("/", width=width)
+    for path in ("/", story.path, story.event_path("query"), "/overview", "/sign-in?next=/"):
+        page.goto(window.url + path)
+        for scheme, ground in (("light", "rgb(246, 247, 248)"), ("dark", "rgb(16, 17, 20)")):
+            page.emulate_media(color_scheme=scheme)
+            root = "document.documentElement"
+            assert page.evaluate(f"getComputedStyle({root}).backgroundColor") == ground
+            assert page.evaluate(f"{root}.scrollWidth - innerWidth") <= 0, path
+
+
+@pytest.mark.browser
+def test_on_a_phone_the_detail_lies_over_the_page(window: Window, program: Programs) -> None:
+    """
+    The selected event fills a small window and can be closed.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.path, width=390, height=844)
+    row(page, "search").click()
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text("asyncio.taskgroups")
+    assert detail.bounding_box()["width"] == 390
+    detail.get_by_title("Close (Escape)").click()
+    expect(detail).to_be_hidden()
+    expect(row(page, "search")).to_be_visible()

@@ -1,0 +1,72 @@
+"""
+Windows of a real browser, which note everything that must not happen in them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+import attrs
+from playwright.sync_api import Browser, BrowserContext, Page
+
+
+@attrs.define
+class Window:
+    """
+    Opens pages and notes everything that must not happen in them.
+    """
+
+    browser: Browser
+    url: str
+    faults: list[str] = attrs.field(factory=list)
+    requests: list[str] = attrs.field(factory=list)
+    contexts: list[BrowserContext] = attrs.field(factory=list)
+
+    def open(
+        self,
+        path: str,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        scheme: Literal["light", "dark"] = "light",
+        script: bool = True,
+    ) -> Page:
+        """
+        Open *path* of the collector in a window of its own.
+        """
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            java_script_enabled=script,
+            locale="en-GB",
+        )
+        context.set_default_timeout(10_000)
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: self._see(request.url))
+        page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
+        page.on(
+            "dialog",
+            lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()),
+        )
+        page.on("popup", lambda popup: self.faults.append(f"popup: {popup.url}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.faults.append(f"console: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        page.goto(self.url + path)
+        return page
+
+    def _see(self, url: str) -> None:
+        self.requests.append(url)
+        if urlsplit(url).netloc != urlsplit(self.url).netloc:
+            self.faults.append(f"request to elsewhere: {url}")
+
+    def close(self) -> None:
+        for context in self.contexts:
+            context.close()
