@@ -447,6 +447,13 @@ def _at_exit() -> None:
     for client in clients:
         with contextlib.suppress(Exception):
             client.exit(deadline)
+    if isinstance(_uncaught(), KeyboardInterrupt):
+        # CPython remembers an uncaught Ctrl-C to die of SIGINT in the end, as a shell expects, but
+        # forgets it whenever source text is executed, as importing a module may do meanwhile (in
+        # our thread, say). Executing a text that raises it lets CPython remember.
+        # (Python/pythonrun.c, `run_eval_code_obj`; seen on 3.11 to 3.13)
+        with contextlib.suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")  # noqa: S102
 
 
 def _after_fork() -> None:
