@@ -1,0 +1,203 @@
+"""
+Whatever a program records is text on a page, and nothing more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+from programs import SECOND, Get, Program, Programs, now
+from windows import Window
+
+from asyncops._events import Failure
+
+MARKUP = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>"
+    "<a href=javascript:alert(4)>x</a>{{7*7}}{% raw %}</noscript><iframe src=//evil.test></iframe>"
+    "<style>*{display:none}</style>\u202e&lt;b&gt;"
+)
+"""Everything at once: elements, attributes, both quotes, templates, a right-to-left override."""
+
+ADDRESSES = (
+    "javascript:alert(1)",
+    " javascript:alert(1)",
+    "JaVaScRiPt:alert(1)//http://example.org",
+    "java\tscript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "vbscript:x",
+    "http:",
+    "//example.org/x",
+    "https://\x00example.org",
+    "http://[",
+)
+
+
+def attack(program: Program) -> tuple[str, dict[str, str]]:
+    """
+    A session in which every field that a program fills in holds markup.
+    """
+    m = MARKUP
+    program.host = {m: m, "os": {m: [m, {m: m}]}}
+    program.begin(m, at=now() - 9 * SECOND, tags=(m, m[::-1]))
+    program.film(f"javascript:alert('{m}')", at=now())
+    failure = Failure(
+        type=m,
+        message=m,
+        traceback=m,
+        causes=(Failure(type=m, message=m * 40, traceback=m, relation="cause"),),
+    )
+    events = {"tool": program.new_id()}
+    program.event(
+        "tool",
+        m,
+        at=now() - 8 * SECOND,
+        id=events["tool"],
+        agent=m,
+        state="Fail",
+        failure=failure,
+        params={m: m, "list": [m, {m: [m]}], "long": m * 50, "cut": {"$truncated": m, "head": m}},
+        returns={"$type": m, "repr": m},
+        attributes={m: {"$truncated": "string", "size": 9, "head": m}},
+        tool_call_id=m,
+    )
+    messages: list[Any] = [
+        {"role": m, "name": m, "content": m},
+        {"role": "user", "content": [{"type": "text", "text": m}, {"type": m, m: m}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "//evil.test/x"}}]},
+        {"role": "assistant", "tool_calls": [{"id": m, "function": {"name": m, "arguments": m}}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": m, "name": m, "input": {m: m}}],
+        },
+        {"role": "tool", "tool_call_id": m, "content": m},
+        {"type": "reasoning", "summary": [{"text": m}]},
+        m,
+    ]
+    events["llm"] = program.event(
+        "llm",
+        m,
+        at=now() - 7 * SECOND,
+        agent=m,
+        model=m,
+        provider=m,
+        prompt=messages,
+        completion=m,
+        usage={m: m},
+    )
+    events["error"] = program.event(
+        "error", m, at=now(), state="Fail", failure=failure, trigger_event_id=events["tool"]
+    )
+    program.open("action", m, at=now() - 6 * SECOND, agent=m)
+    program.end("Indeterminate", at=now(), reason=m, failure=failure)
+    program.send()
+    return f"/sessions/{program.session}", events
+
+
+@pytest.mark.browser
+def test_markup_in_every_field_stays_text(window: Window, program: Programs) -> None:
+    """
+    No dialog, no complaint of the browser, no request elsewhere, no element out of a recorded text.
+    """
+    path, events = attack(program())
+    details = [f"{path}?event={event}" for event in events.values()]
+    page = window.open("/")
+    for address in ("/", path, "/overview", *details):
+        page.goto(window.url + address)
+        expect(page.locator("bdi", has_text="alert(1)").first).to_be_visible()
+        for selector in ("iframe", "img", "main script", "main style", "svg[onload]", "[onerror]"):
+            assert page.locator(selector).count() == 0, (address, selector)
+        assert page.locator("a[href^='javascript' i]").count() == 0
+        if address == path:
+            for part in ("#failure", "#hosts"):
+                page.locator(f"{part} > summary").click()
+            page.locator(".row").first.click()
+            expect(page.locator("#detail")).to_contain_text("alert(1)")
+
+
+@pytest.mark.browser
+def test_markup_that_arrives_live_stays_text(window: Window, program: Programs) -> None:
+    """
+    What is put into open pages is as harmless as what they began with.
+    """
+    listed, watched = program(), program()
+    watched.begin("watched", at=now())
+    watched.send()
+    sessions = window.open("/")
+    session = window.open(f"/sessions/{watched.session}")
+    expect(session.locator("#live")).to_have_text("Live")
+    attack(listed)
+    expect(sessions.locator("tbody tr")).to_have_count(2)
+    watched.event("tool", MARKUP, at=now(), agent=MARKUP, state="Fail", params=MARKUP)
+    watched.end("Fail", at=now(), reason=MARKUP)
+    watched.send()
+    expect(session.locator(".row .name").first).to_have_text(MARKUP)
+    expect(session.locator("#head .state").first).to_have_text("Fail")
+
+
+@pytest.mark.browser
+def test_markup_in_an_address_stays_text(window: Window, program: Programs) -> None:
+    """
+    Filters and event ids out of the address are shown, not run.
+    """
+    one = program()
+    one.begin("x", at=now())
+    one.send()
+    query = "&".join(f"{name}={quote(MARKUP)}" for name in ("q", "tag", "agent"))
+    page = window.open(f"/?{query}")
+    expect(page.locator(".active-filters .chip")).to_have_count(3)
+    assert page.locator("iframe, main img, main script").count() == 0
+    page.goto(f"{window.url}/sessions/{one.session}?event={quote(MARKUP)}")
+    expect(page.locator("#detail")).to_contain_text("There is no event <script>")
+
+
+@pytest.mark.parametrize("video", ADDRESSES)
+def test_only_web_addresses_become_links(get: Get, program: Programs, video: str) -> None:
+    """
+    A video that is no http or https address is text.
+    """
+    one = program()
+    one.begin("x", at=now())
+    one.film(video, at=now())
+    one.send()
+    text = get(f"/sessions/{one.session}").text
+    assert "<dt>Video</dt>" in text
+    assert "Not a web address, so not a link" in text
+    assert 'target="_blank"' not in text
+
+
+def test_absurd_sizes_are_bounded(get: Get, program: Programs) -> None:
+    """
+    A thousand tags, long names, wide and long payloads make a page that can still be read.
+    """
+    one = program()
+    one.begin("n" * 1_000, at=now(), tags=tuple(f"tag {number}" for number in range(1_000)))
+    wide = one.event(
+        "tool", "wide", at=now(), params={f"key {n}": {"a": [n]} for n in range(5_000)}
+    )
+    long = one.event("tool", "long", at=now(), returns="line\n" * 40_000)
+    one.send()
+    assert len(get("/").text) < 40_000
+    path = f"/sessions/{one.session}"
+    assert len(get(path).text) < 40_000
+    assert "more: see the JSON" in get(f"{path}/events/{wide}").text
+    assert len(get(f"{path}/events/{wide}").text) < 400_000
+    assert len(get(f"{path}/events/{long}").text) < 500_000
+
+
+def test_times_at_the_ends_of_what_can_be_said_are_shown(get: Get, program: Programs) -> None:
+    """
+    A program whose clock is at 1970 or at 2262 gets pages like any other.
+    """
+    one = program()
+    one.begin("clockless", at=0)
+    early = one.event("tool", "early", at=0, lasts=0)
+    late = one.event("tool", "late", at=2**63 - 2, lasts=1)
+    one.end("Success", at=2**63 - 1)
+    one.send()
+    assert "1970-01-01" in get("/").text
+    for path in ("", f"?event={early}", f"?event={late}", "/timeline.json"):
+        assert get(f"/sessions/{one.session}{path}").status_code == 200
+    assert get("/overview?since=1960-01-01").status_code == 200

@@ -1,0 +1,106 @@
+"""
+The overview: sums, shares, days and models, each leading to the sessions behind it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+import pytest
+from playwright.sync_api import expect
+from programs import SECOND, Get, Programs, now
+from stories import answer, begin, breakdown
+from windows import Window
+
+DAY = 86_400 * SECOND
+
+
+def test_it_sums_what_there_is(get: Get, program: Programs) -> None:
+    """
+    Totals, averages, end-state shares and models of all sessions in the range.
+    """
+    answer(program(), at=now() - 60 * SECOND)
+    answer(program(), at=now() - 60 * SECOND)
+    breakdown(program(), at=now() - 60 * SECOND)
+    text = get("/overview").text
+    for shown in (
+        "$0.0246",
+        "$0.0123 per session",
+        "2,468",
+        "3.33 s",
+        "67 %",
+        "33 %",
+        "gpt-5-mini",
+    ):
+        assert shown in text
+    assert re.search(r"Success</span><strong>2</strong>", text)
+    assert re.search(r"Fail</span><strong>1</strong>", text)
+
+
+def test_a_cost_nobody_told_is_unknown_here_too(get: Get, program: Programs) -> None:
+    """
+    Without a single told cost the sum is unknown, not zero.
+    """
+    one = program()
+    begin(one, "free?", at=now())
+    one.event("llm", "ask", at=now(), model="m")
+    one.send()
+    text = get("/overview").text
+    assert "no event said what it cost" in text
+    assert text.count("unknown") >= 2  # the card and the model
+
+
+def test_the_range_lives_in_the_address_and_in_every_link(get: Get, program: Programs) -> None:
+    """
+    Only sessions of the range count, and links to sessions carry it on.
+    """
+    old = now() - 10 * DAY
+    answer(program(), at=old, name="old")
+    answer(program(), at=now() - 60 * SECOND, name="new")
+    day = datetime.datetime.fromtimestamp(old / SECOND, datetime.UTC).date()
+    after = day + datetime.timedelta(days=1)
+    query = f"?since={day}&until={after}"
+    text = get(f"/overview{query}").text
+    escaped = query.replace("&", "&amp;")
+    assert f'<a href="/{escaped}">1</a>' in text
+    assert f'href="/{escaped}&amp;state=Success"' in text
+    assert f'href="/{escaped}&amp;model=gpt-5-mini"' in text
+    assert f'href="/api/overview{escaped}"' in text
+    assert "<bdi>old</bdi></a>" in get(f"/{query}").text
+    assert "<bdi>new</bdi></a>" not in get(f"/{query}").text
+
+
+def test_a_range_that_makes_no_sense_is_said(get: Get) -> None:
+    """
+    A bad date is answered with a page that names it.
+    """
+    answer = get("/overview?since=yesterday")
+    assert answer.status_code == 400
+    assert "since must be" in answer.text
+
+
+def test_nothing_in_a_range_is_said(get: Get) -> None:
+    """
+    An empty range has no charts but a way out.
+    """
+    text = get("/overview").text
+    assert "No sessions in this time" in text
+    assert "<svg role" not in text
+
+
+@pytest.mark.browser
+def test_a_bar_leads_to_the_sessions_of_its_day(window: Window, program: Programs) -> None:
+    """
+    Clicking a day's bar lists that day's sessions.
+    """
+    answer(program(), at=now() - 3 * DAY, name="three days ago")
+    answer(program(), at=now() - 60 * SECOND, name="today")
+    page = window.open("/overview")
+    bars = page.locator(".chart-card").first.locator("a.bar-link:has(.series)")
+    expect(bars).to_have_count(2)
+    assert "Success 1" in (bars.first.get_attribute("aria-label") or "")
+    bars.first.click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("three days ago")
+    assert "since=" in page.url
