@@ -23,11 +23,6 @@ STORES: dict[str, Callable[[Path, Clock], Store]] = {
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -5,6 +5,7 @@ and every sum is what a look at all its events would find.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,7 +117,7 @@ def deliveries(
     source = Source(number)
     edges = [0, *sorted({cut % (len(script) + 1) for cut in cuts}), len(script)]
     batches: list[Batch] = []
-    for step, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+    for step, (first, last) in enumerate(itertools.pairwise(edges)):
         if step < len(again):
             first = min(first, again[step] % (len(script) + 1))
         part = script[first:last]

@@ -327,8 +327,11 @@ async def _form(request: Request) -> dict[str, str]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, "that is more than the form has")
-    fields = parse_qs(body.decode("latin-1"), max_num_fields=20)
+            raise HTTPException(413, "that is more than the form has", {"Connection": "close"})
+    try:
+        fields = parse_qs(body.decode("latin-1"), max_num_fields=20)
+    except ValueError:
+        raise HTTPException(400, "that is more than the form has") from None
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -177,6 +177,10 @@ async def _body(request: Request, intake: Intake) -> bytes:
         raise HTTPException(
             415, "Content-Encoding must be gzip or identity", {"Accept-Encoding": "gzip, identity"}
         )
+    declared = request.headers.get("content-length", "")
+    if "expect" in request.headers and declared.isdecimal():
+        if int(declared) > limits.max_body_bytes:  # the sender asked first, and waits
+            raise _too_large(limits.max_body_bytes)
     body = bytearray()
     size = 0
     try:
