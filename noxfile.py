@@ -102,9 +102,8 @@ def tests(session: nox.Session) -> None:
         # the pages are the same on every Python; one browser run is enough
         session.run("pytest", "-m", "not browser", *session.posargs)
         return
-    environment = {"COVERAGE_PROCESS_START": str(Path("pyproject.toml").absolute())}
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     if not session.posargs:
         session.run("coverage", "report")

@@ -198,7 +198,7 @@ def test_exit_with_a_session_open(tmp_path: Path, end: str, state: str, reason: 
 
 def test_two_processes_one_session(tmp_path: Path) -> None:
     """
-    A child process joins through its environment: both contribute, each with its host environment,
+    A child process joins through its environment: both contribute, each with its own host,
     within the span that started it, and the owner ends the session.
     """
     source = '''
