@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from ..._events import Cost, EndState, EventKind, EventState, Failure, Record
+from ..._events import Cost, EventKind, EventState, Failure, Record
 from .changes import Changes
 
 __all__ = [
@@ -411,12 +411,3 @@ class Store(Protocol):
         ...
 
     async def aclose(self) -> None: ...
-
-
-def session_state(end: EndState | None, *, silent_for: float) -> SessionState:
-    """
-    What an open or ended session reads as, given for how many seconds its sources were silent.
-    """
-    if end is not None:
-        return end.value
-    return "Indeterminate" if silent_for > LEASE_SECONDS else "Running"

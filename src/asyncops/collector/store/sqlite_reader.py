@@ -326,7 +326,7 @@ def read_event(
 ) -> EventDetail | None:
     try:
         number = event_number(wanted)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     if event_id(number) != wanted:
         return None

@@ -209,7 +209,8 @@ def event_number(event_id: str) -> int:
     """
     16 hex digits as SQLite keeps them.
     """
-    return int.from_bytes(bytes.fromhex(event_id), "big", signed=True)
+    number = int(event_id, 16)
+    return number - (1 << 64) if number >> 63 else number
 
 
 def event_id(number: int) -> str:

@@ -130,6 +130,9 @@ class _ModelSums:
     costs_known: int = 0
     costs_unknown: int = 0
 
+    def row(self) -> tuple[int, ...]:
+        return tuple(min(value, MAX_SUM) for value in attrs.astuple(self))
+
 
 @attrs.define(eq=False)
 class _Session:
@@ -181,9 +184,6 @@ class _Session:
         factory=dict, init=False, metadata={"column": False}
     )
 
-    def miss(self, records: int) -> None:
-        self.missing_records = min(self.missing_records + records, MAX_SUM)
-
     def count(self, kind: str, step: int) -> None:
         """
         Count an event of *kind*, or (*step* -1) take back that it was counted.
@@ -202,34 +202,46 @@ class _Session:
             self.errors += record.failure is None or record.failure.event_id is None
         prompt = record.prompt_tokens or 0
         completion = record.completion_tokens or 0
-        self.prompt_tokens = min(self.prompt_tokens + prompt, MAX_SUM)
-        self.completion_tokens = min(self.completion_tokens + completion, MAX_SUM)
-        self.cached_tokens = min(self.cached_tokens + (record.cached_tokens or 0), MAX_SUM)
-        self.reasoning_tokens = min(self.reasoning_tokens + (record.reasoning_tokens or 0), MAX_SUM)
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
+        self.cached_tokens += record.cached_tokens or 0
+        self.reasoning_tokens += record.reasoning_tokens or 0
         unknown = cost is None and (record.kind == "llm" or record.cost is not None)
         self.costs_unknown += unknown
         if cost is not None:
-            self.cost = min(self.cost + cost, MAX_SUM)
+            self.cost += cost
             self.costs_known += 1
         if record.kind == "llm":
             sums = self.models.get(record.model)
             if sums is None:
                 sums = self.models[record.model] = _ModelSums()
             sums.calls += 1
-            sums.prompt_tokens = min(sums.prompt_tokens + prompt, MAX_SUM)
-            sums.completion_tokens = min(sums.completion_tokens + completion, MAX_SUM)
+            sums.prompt_tokens += prompt
+            sums.completion_tokens += completion
             sums.costs_unknown += unknown
             if cost is not None:
-                sums.cost = min(sums.cost + cost, MAX_SUM)
+                sums.cost += cost
                 sums.costs_known += 1
 
     def row(self) -> tuple[Any, ...]:
         """
         What `_UPDATE_SESSION` asks for.
         """
+        for name in _SUMS:
+            setattr(self, name, min(getattr(self, name), MAX_SUM))
         values: tuple[Any, ...] = _session_values(self)
         return (*values, self.key)
 
+
+_SUMS = (
+    "cost",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "missing_records",
+)
+"""The sums of a session that what is recorded could make too large."""
 
 _SESSION_FIELDS = [
     field.name for field in attrs.fields(_Session) if field.metadata.get("column", True)
@@ -385,7 +397,7 @@ class _Pass:
         if session is None:
             source.unattributed = min(source.unattributed + records, MAX_SUM)
         else:
-            session.miss(records + source.unattributed)
+            session.missing_records += records + source.unattributed
             source.unattributed = 0
             changed[session.id] = None
 
@@ -571,7 +583,7 @@ class _Pass:
                 " cost = min(cost + excluded.cost, ?9),"
                 " costs_known = costs_known + excluded.costs_known,"
                 " costs_unknown = costs_unknown + excluded.costs_unknown",
-                (session.key, key, *attrs.astuple(sums), MAX_SUM),
+                (session.key, key, *sums.row(), MAX_SUM),
             )
 
     # -- rows in ----------------------------------------------------------------------------------
