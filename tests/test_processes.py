@@ -213,7 +213,8 @@ def test_two_processes_one_session(tmp_path: Path) -> None:
         print(session.id, flush=True)
         with asyncops.agent("boss"):
             environment = {**os.environ, **session.to_env()}
-            subprocess.run([sys.executable, "-c", textwrap.dedent(child)], env=environment, check=True)
+            command = [sys.executable, "-c", textwrap.dedent(child)]
+            subprocess.run(command, env=environment, check=True)
         asyncops.record(asyncops.ActionEvent(name="by the parent"))
     '''
     with collector() as serving:

@@ -95,6 +95,17 @@ class Reader:
         What follows, or None where there is nothing yet. At least one record, however large.
         """
         chunk = Chunk([], [])
+        before = self.after
+        try:
+            self._fill(chunk, max_records, max_bytes)
+        except OSError:
+            self.after = before  # what was read of it is not lost to the next try
+            self.close()
+            self._segment = None
+            raise
+        return chunk if chunk.lines else None
+
+    def _fill(self, chunk: Chunk, max_records: int, max_bytes: int) -> None:
         while True:
             # Asked before we read: if the segment is not the last one now, then its end is its end,
             # and not a frame that is just being written.
@@ -105,7 +116,6 @@ class Reader:
                     break
             if following is None or not self._go_to(following):
                 break
-        return chunk if chunk.lines else None
 
     def _read_segment(self, chunk: Chunk, max_records: int, max_bytes: int) -> bool:
         """

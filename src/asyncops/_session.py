@@ -31,11 +31,15 @@ from ._events import (
     VideoRecord,
 )
 from ._exceptions import ConfigurationError, SessionStateError
+from ._log import trouble
 from ._signals import interrupts
 from ._spans import cost_of, count_of, current_span
 from ._wire import label
 
 __all__ = ["Session", "record_event"]
+
+MAX_TAGS = 200
+"""How many tags are kept that are said at once."""
 
 ENVIRONMENT_ID = "ASYNCOPS_SESSION_ID"
 ENVIRONMENT_PARENT = "TRACEPARENT"
@@ -401,7 +405,10 @@ def _end_state(value: EndState | str) -> EndState:
 def _tags(tags: Iterable[str]) -> tuple[str, ...]:
     if isinstance(tags, str):  # what was meant is clear
         tags = [tags]
-    return tuple(dict.fromkeys(label(tag) for tag in tags))
+    kept = tuple(dict.fromkeys(label(tag) for tag in tags))
+    if len(kept) > MAX_TAGS:
+        trouble("tags", "asyncops keeps %d tags at a time, not %d", MAX_TAGS, len(kept))
+    return kept[:MAX_TAGS]
 
 
 def _inherited(reference: str | uuid.UUID | Session | None) -> tuple[str | None, str | None]:

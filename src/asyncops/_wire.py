@@ -59,6 +59,9 @@ MAX_PLAIN_BYTES = 65_536
 MAX_REPR_CHARS = 1_024
 """How much of an object's repr is kept."""
 
+MAX_TEXT_CHARS = 65_536
+"""How much is kept of a reason, a message, a traceback, an address."""
+
 HEAD_CHARS = 1_024
 """How much of a string is kept that does not fit."""
 
@@ -173,9 +176,9 @@ class Encoder:
 
     def text(self, value: object) -> str:
         """
-        *value* as text with the shapes of secrets taken out: reasons, messages, tracebacks.
+        *value* as text of bounded length, the shapes of secrets taken out: reasons, tracebacks.
         """
-        return _without_tokens(_valid_unicode(_text_of(value)))
+        return _without_tokens(_valid_unicode(_text_of(value)[:MAX_TEXT_CHARS]))
 
     def failure(self, failure: Failure) -> Failure:
         """
