@@ -130,7 +130,7 @@ def read_sessions(
 ) -> SessionPage:
     parameters: dict[str, Any] = {
         **moment.parameters(),
-        "project": project,
+        "project": _project_key(connection, project),
         "limit": query.limit + 1,
         "as_of": moment.now,
     }
@@ -140,9 +140,9 @@ def read_sessions(
         as_of, value, key = _read_cursor(query.cursor, query.sort)
         parameters |= {"as_of": as_of, "after_value": value, "after_key": key}
         conditions.append(f"({sort}, s.key) < (:after_value, :after_key)")
-    where = " AND ".join(["p.name = :project", *conditions])
+    where = " AND ".join(["s.project = :project", *conditions])
     rows = connection.execute(
-        f"SELECT {_SUMMARY}, {sort} FROM projects p JOIN sessions s ON s.project = p.key"
+        f"SELECT {_SUMMARY}, {sort} FROM sessions s"
         f" WHERE {where} ORDER BY {sort} DESC, s.key DESC LIMIT :limit",
         parameters,
     ).fetchall()
@@ -159,9 +159,12 @@ def read_session(
     connection: sqlite3.Connection, project: str, session_id: str, moment: Moment
 ) -> SessionDetail:
     row = connection.execute(
-        f"SELECT {_SUMMARY} FROM projects p JOIN sessions s ON s.project = p.key"
-        " WHERE p.name = :project AND s.id = :id",
-        {**moment.parameters(), "project": project, "id": session_id},
+        f"SELECT {_SUMMARY} FROM sessions s WHERE s.project = :project AND s.id = :id",
+        {
+            **moment.parameters(),
+            "project": _project_key(connection, project),
+            "id": session_id,
+        },
     ).fetchone()
     if row is None:
         raise SessionNotFoundError(session_id)
@@ -191,6 +194,15 @@ def read_session(
     )
 
 
+def _project_key(connection: sqlite3.Connection, project: str) -> int | None:
+    """
+    The key of *project*, looked up on its own: what else is asked then depends on nothing that
+    changes from row to row, and SQLite works it out once.
+    """
+    row = connection.execute("SELECT key FROM projects WHERE name = ?", (project,)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str]:
     """
     The SQL of *query*'s filters; their values go into *parameters*.
@@ -214,7 +226,7 @@ def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str
         parameters[f"label{number}"] = text
         yield (
             "s.key IN (SELECT sl.session FROM labels l JOIN session_labels sl ON sl.label = l.key"
-            f" WHERE l.project = p.key AND l.kind = '{kind}' AND l.text = :label{number})"
+            f" WHERE l.project = :project AND l.kind = '{kind}' AND l.text = :label{number})"
         )
     for name, value, condition in (
         ("since", query.since, "s.started_at >= :since"),
@@ -233,7 +245,8 @@ def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str
             f"(s.id {like} OR replace(s.id, '-', '') {like} OR s.name {like}"
             f" OR {_REASON} {like} OR s.key IN (SELECT sl.session FROM labels l"
             " JOIN session_labels sl ON sl.label = l.key"
-            f" WHERE l.project = p.key AND l.kind IN ('tag', 'name', 'error') AND l.text {like}))"
+            " WHERE l.project = :project AND l.kind IN ('tag', 'name', 'error')"
+            f" AND l.text {like}))"
         )
 
 
@@ -354,9 +367,8 @@ def read_timeline(
 
 def _session_key(connection: sqlite3.Connection, project: str, session_id: str) -> int:
     row = connection.execute(
-        "SELECT s.key FROM projects p JOIN sessions s ON s.project = p.key"
-        " WHERE p.name = ? AND s.id = ?",
-        (project, session_id),
+        "SELECT key FROM sessions WHERE project = ? AND id = ?",
+        (_project_key(connection, project), session_id),
     ).fetchone()
     if row is None:
         raise SessionNotFoundError(session_id)
@@ -492,8 +504,9 @@ def read_overview(
     since: int | None,
     until: int | None,
 ) -> Overview:
-    parameters: dict[str, Any] = {**moment.parameters(), "project": project}
-    conditions = ["p.name = :project"]
+    project_key = _project_key(connection, project)
+    parameters: dict[str, Any] = {**moment.parameters(), "project": project_key}
+    conditions = ["s.project = :project"]
     for name, value, operator in (("since", since, ">="), ("until", until, "<")):
         if value is not None:
             parameters[name] = value
@@ -504,8 +517,7 @@ def read_overview(
     rows = connection.execute(
         f"SELECT s.started_at / {_DAY} AS day, s.state, COUNT(*), SUM(s.costs_known > 0),"
         f" {_sum(duration)}, {columns}"
-        f" FROM (SELECT s.*, {_STATE} AS state"
-        f" FROM projects p JOIN sessions s ON s.project = p.key WHERE {where}) s"
+        f" FROM (SELECT s.*, {_STATE} AS state FROM sessions s WHERE {where}) s"
         " GROUP BY day, s.state ORDER BY day",
         parameters,
     ).fetchall()
@@ -568,8 +580,8 @@ def _models(
     rows = connection.execute(
         f"SELECT l.text, SUM(m.calls), SUM(m.costs_known), SUM(m.costs_unknown),"
         f" {_sum('m.prompt_tokens')}, {_sum('m.completion_tokens')}, {_sum('m.cost')}"
-        " FROM projects p JOIN sessions s ON s.project = p.key"
-        " JOIN session_models m ON m.session = s.key LEFT JOIN labels l ON l.key = m.model"
+        " FROM sessions s JOIN session_models m ON m.session = s.key"
+        " LEFT JOIN labels l ON l.key = m.model"
         f" WHERE {where} GROUP BY m.model",
         parameters,
     )
