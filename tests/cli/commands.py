@@ -129,6 +129,17 @@ class Commands:
 
         return anyio.run(read)
 
+    def session(self, session_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """
+        One session with its sources, and its events.
+        """
+
+        async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+            async with collector_api(self.url, db=self.directory / "collector.db") as api:
+                return await api.find(session_id), await api.events(session_id)
+
+        return anyio.run(read)
+
     def script(self, source: str, name: str = "program.py") -> str:
         """
         A program of the user's in the working directory; gives its name.

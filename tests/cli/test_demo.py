@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,12 +13,6 @@ import pytest
 from commands import Commands, wait_for
 
 from asyncops.cli.demo import EXPECTED, wrong
-
-
-def read(asyncops: Commands, *arguments: str) -> Any:
-    done = asyncops(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_demo_leaves_one_session_of_each_kind(asyncops: Commands) -> None:
@@ -40,10 +33,10 @@ def test_the_demo_leaves_one_session_of_each_kind(asyncops: Commands) -> None:
     assert {kind: session["state"] for kind, session in found.items()} == EXPECTED
     assert all(session["id"][:13] in done.stdout for session in found.values())
     for kind, session in found.items():
-        told = read(asyncops, "show", session["id"])
+        detail, events = asyncops.session(session["id"])
         check = globals()[f"check_{kind}"]
-        check(told["session"], told["events"])
-        calls = [event for event in told["events"] if event["kind"] == "llm"]
+        check(detail, events)
+        calls = [event for event in events if event["kind"] == "llm"]
         closed = [call for call in calls if call["state"] == "Success"]
         assert closed
         assert {call["cost_source"] for call in closed} == {"provider"}

@@ -76,12 +76,10 @@ def test_sessions_are_listed_newest_first(recorded: Commands) -> None:
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        ([], ["hostile", "calm"]),
         (["--limit", "1"], ["hostile"]),
         (["--state", "Success"], ["calm"]),
-        (["--tag", "b"], ["hostile", "calm"]),
         (["--tag", "b", "--tag", "a"], ["calm"]),
-        (["--state", "Cancelled"], []),
+        (["--tag", "a", "--state", "Fail"], []),
     ],
 )
 def test_filters_choose(recorded: Commands, filters: list[str], expected: list[str]) -> None:
@@ -97,14 +95,14 @@ def test_collector_and_database_tell_the_same(recorded: Commands) -> None:
     """
     What is read from the file is what a running collector answers.
     """
-    from_file = [recorded("sessions", "--json").stdout, recorded("show", "--json", "0").stdout]
+    session_id = _ids(recorded)["Success"]
+    listed = json.loads(recorded("sessions", "--json").stdout)["sessions"]
+    shown = json.loads(recorded("show", "--json", session_id).stdout)
+    assert len(listed) == 2
+    assert len(shown["events"]) == 3
     with recorded.collector():
-        from_collector = [
-            recorded("sessions", "--json").stdout,
-            recorded("show", "--json", "0").stdout,
-        ]
-    assert from_file == from_collector
-    assert from_file[0].count('"id"') == 2
+        assert recorded.get("/api/sessions").json()["sessions"] == listed
+        assert json.loads(recorded("show", "--json", session_id).stdout) == shown
 
 
 def _ids(asyncops: Commands) -> dict[str, str]:
@@ -181,11 +179,8 @@ def test_colour_is_for_terminals(recorded: Commands) -> None:
     [
         (("show", "ffff"), "no session begins with 'ffff'"),
         (("show", "0"), "2 sessions begin with '0'"),
-        (("show", "../../healthz"), "no session begins with"),
         (("sessions", "--state", "Broken"), "state"),
-        (("sessions", "--limit", "0"), "limit"),
         (("sessions", "--endpoint", "nonsense"), "endpoint must be an address"),
-        (("show",), "ID"),
     ],
 )
 def test_expected_trouble_is_one_line(

@@ -145,7 +145,6 @@ def interrupted(process: subprocess.Popen[str], send: Any) -> tuple[str, str]:
     [
         (signal.SIGINT, True, "Cancelled", "SIGINT"),
         (signal.SIGTERM, False, "Cancelled", "SIGTERM"),
-        (signal.SIGHUP, False, "Cancelled", "SIGHUP"),
     ],
 )
 def test_a_program_that_is_called_off(
@@ -176,6 +175,35 @@ def test_a_program_that_is_called_off(
     assert recorded.returncode == plain.returncode == -number
     session = told(asyncops, said)
     assert (session["state"], session["reason"]) == (state, reason)
+
+
+def test_nothing_recorded_is_lost_when_the_program_is_killed(asyncops: Commands) -> None:
+    """
+    Everything recorded before `kill -9` is with the collector when we say how it ended.
+    """
+    program = asyncops.script(
+        "import asyncops, os, signal\n"
+        "for number in range(700):\n"
+        "    with asyncops.action('step', params=number): pass\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    _, said = both(asyncops, program)
+    session = told(asyncops, said)
+    assert (session["state"], session["actions"]) == ("Indeterminate", 700)
+    assert session["missing_records"] == 0
+
+
+def test_a_collector_that_cannot_be_reached(asyncops: Commands) -> None:
+    """
+    Where the address is not for us to serve, the program runs, and its session waits.
+    """
+    program = asyncops.script("print('hello')\nraise SystemExit(4)\n")
+    done = asyncops("run", "--endpoint", f"{asyncops.url}/elsewhere", program)
+    assert (done.stdout, done.returncode) == ("hello\n", 4)
+    assert "waits in the journal" in done.stderr.splitlines()[0]
+    assert "Fail" in done.stderr.splitlines()[1]
+    assert not (asyncops.directory / "collector.db").exists()
+    assert list((asyncops.directory / "journal").glob("*/*/*.seg"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ implementation of it.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from ..collector.auth import DEFAULT_PROJECT
 from .output import CommandError, one_line
 
 __all__ = ["CollectorAPI", "answers", "collector_api"]
+
+_IN_AN_ID = re.compile(r"[0-9a-f-]+")
 
 PAGE = 500
 """How much is asked for at once."""
@@ -83,11 +86,12 @@ class CollectorAPI:
             CommandError: There is none, or there are several.
         """
         prefix = prefix.lower()
-        hits = [
-            session["id"]
-            for session in await self.sessions(limit=10_000, q=prefix)
-            if session["id"].startswith(prefix)
-        ]
+        hits: list[str] = []
+        if len(prefix) == 36 and _IN_AN_ID.fullmatch(prefix):
+            hits = [prefix]
+        elif _IN_AN_ID.fullmatch(prefix):
+            found_ids = [session["id"] for session in await self.sessions(limit=10_000, q=prefix)]
+            hits = [session_id for session_id in found_ids if session_id.startswith(prefix)]
         if len(hits) > 1:
             shown = ", ".join(hits[:5])
             raise CommandError(f"{len(hits)} sessions begin with {prefix!r}: {shown} ...")

@@ -81,6 +81,8 @@ def demo(
         # the user's own programs have left stays where it is
         os.environ["ASYNCOPS_JOURNAL_DIR"] = str(directory / "journal")
         collector = stack.enter_context(_collector(port, db))
+        # fails now, rather than after the work, if the database has keys and we were given none
+        anyio.run(_check_key, collector.url)
         print("reading the standard library ...", flush=True)
         library = Library.read()
         library.save(directory / "index.json")
@@ -122,6 +124,11 @@ def _collector(port: int, db: Path | None) -> EmbeddedCollector:
     return collector
 
 
+async def _check_key(endpoint: str) -> None:
+    async with collector_api(endpoint) as api:
+        await api.sessions(limit=1)
+
+
 async def _record(setting: Setting, endpoint: str, directory: Path) -> dict[str, dict[str, Any]]:
     """
     Run the scenarios, all at the same time; what the collector says of them, by scenario.
@@ -129,10 +136,10 @@ async def _record(setting: Setting, endpoint: str, directory: Path) -> dict[str,
     environment = {
         **{name: value for name, value in os.environ.items() if name not in _NOT_FOR_THE_DEMO},
         "ASYNCOPS_ENDPOINT": endpoint,
+        "ASYNCOPS_DURABILITY": "journal",  # or nothing would be left of the killed one
         "ASYNCOPS_MAX_WAIT_TIME": "0.1",  # for those who watch
     }
     async with collector_api(endpoint) as api:
-        await api.sessions(limit=1)  # fails here if the database has keys and we were given none
         async with asyncio.TaskGroup() as scenarios:
             for name in SCENARIOS:
                 scenarios.create_task(_run(name, setting, environment, directory))

@@ -17,14 +17,19 @@ import anyio.to_thread
 from starlette.applications import Starlette
 
 from .._adoption import AdoptedJournal, owner_of
+from .._client import destination
 from .._configuration import Configuration
 from .._exceptions import StoreError
+from .._exporter import Delivery
+from .._http import HTTPExporter
+from .._ids import new_uuid
+from .._journal import MemoryJournal
 from .._log import trouble
 from .._recovery import recover
 from ..collector.ingest.records import ingest_lines
 from ..collector.store.base import Store
 
-__all__ = ["adopt_journals", "waiting_elsewhere"]
+__all__ = ["THIS_MACHINE", "adopt_journals", "deliver_journals", "waiting_elsewhere"]
 
 LOOK_SECONDS = 1.0
 """How often journals are looked for."""
@@ -67,6 +72,28 @@ def waiting_elsewhere(port: int) -> list[str]:
     root = Configuration().journal_dir
     endpoints = {endpoint for _, endpoint in _destinations(root) if _port_here(endpoint) != port}
     return sorted(endpoint for endpoint in endpoints if _port_here(endpoint) is not None)
+
+
+async def deliver_journals(configuration: Configuration, *, since: str) -> None:
+    """
+    Send what dead processes left for the collector of *configuration*: those that began to record
+    after the session (or source) *since*, the ids of which tell the time.
+    """
+    exporter = HTTPExporter(configuration)
+    delivery = Delivery(MemoryJournal(new_uuid()), exporter, configuration)
+    journals = recover(
+        configuration.journal_dir / destination(configuration.endpoint, configuration.api_key)
+    )
+    try:
+        while (journal := await anyio.to_thread.run_sync(next, journals, None)) is not None:
+            delivered = False
+            try:
+                if journal.source > since:
+                    delivered = await delivery.deliver_orphan(journal)
+            finally:
+                journal.close(delivered=delivered)
+    finally:
+        await exporter.aclose()
 
 
 async def _adopt_all(store: Store, directory: Path) -> bool:

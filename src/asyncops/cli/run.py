@@ -21,6 +21,7 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 import anyio
+import attrs
 from cyclopts import Parameter
 
 from .._configuration import Configuration
@@ -31,6 +32,7 @@ from .._run import conclude
 from ..collector.app import CollectorSettings
 from ..collector.server import EmbeddedCollector
 from .collector_api import answers, collector_api
+from .journals import THIS_MACHINE, deliver_journals
 from .output import CommandError, notice
 
 __all__ = ["ending", "program_apart", "run"]
@@ -38,7 +40,7 @@ __all__ = ["ending", "program_apart", "run"]
 _CANCELLING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _CRASHING = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE}
 
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+_FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 TELLING_SECONDS = 3.0
 """How long the end of a run waits for the collector to say how the session ended."""
@@ -132,24 +134,25 @@ def run(
     wanted = Configuration(**said)
     session_id = new_uuid()
     title = name or _title(program)
-    with _collector(wanted) as (configuration, embedded):
-        task = {
-            "session_id": session_id,
-            "name": title,
-            "tags": list(configuration.tags),
-            "endpoint": configuration.endpoint,
-        }
-        returncode = _run_child([sys.executable, *program], _environment(task))
-        state, reason = ending(returncode)
-        shown = state.value
-        # another Ctrl-C is for us: whoever is in a hurry does without the rest
-        with contextlib.suppress(KeyboardInterrupt):
-            conclude(session_id, state, reason, configuration, name=title)
-            shown = anyio.run(_told_state, configuration, session_id) or shown
-    if not quiet:
-        address = f"{configuration.endpoint}/sessions/{session_id}"
-        hint = "  (see it with: asyncops serve)" if embedded else ""
-        notice(f"session {title} {shown}  {address}{hint}")
+    returncode: int | None = None
+    try:
+        with _collector(wanted) as collector:
+            task = {
+                "session_id": session_id,
+                "name": title,
+                "tags": list(wanted.tags),
+                "endpoint": collector.endpoint,
+            }
+            returncode = _run_child([sys.executable, *program], _environment(task))
+            state = _tell(session_id, returncode, collector, name=title)
+        if not quiet:
+            address = f"{collector.endpoint}/sessions/{session_id}"
+            hint = "  (see it with: asyncops serve)" if collector.embedded else ""
+            notice(f"session {title} {state}  {address}{hint}")
+    except KeyboardInterrupt:
+        # after the program has ended, Ctrl-C is for us: whoever is in a hurry does without the rest
+        if returncode is None:
+            raise
     _end_like(returncode)
 
 
@@ -157,8 +160,27 @@ def _title(program: Sequence[str]) -> str:
     return program[1] if program[0] == "-m" else Path(program[0]).name
 
 
+# -- the collector ----------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Collector:
+    """
+    Where the session goes.
+
+    Attributes:
+        endpoint: The address.
+        embedded: Whether it runs in this process.
+        answers: Whether it did when the program was started.
+    """
+
+    endpoint: str
+    embedded: bool = False
+    answers: bool = True
+
+
 @contextlib.contextmanager
-def _collector(wanted: Configuration) -> Iterator[tuple[Configuration, bool]]:
+def _collector(wanted: Configuration) -> Iterator[_Collector]:
     """
     The collector that answers at the address wanted, else our own for as long as the block lasts.
 
@@ -166,20 +188,20 @@ def _collector(wanted: Configuration) -> Iterator[tuple[Configuration, bool]]:
     """
     parts = urlsplit(wanted.endpoint)
     if anyio.run(answers, wanted.endpoint):
-        yield wanted, False
-        return
-    if parts.scheme != "http" or parts.path or parts.hostname not in _THIS_MACHINE:
+        yield _Collector(endpoint=wanted.endpoint)
+    elif parts.scheme != "http" or parts.path or parts.hostname not in THIS_MACHINE:
         notice(f"no collector answers at {wanted.endpoint}; what is recorded waits in the journal")
-        yield wanted, False
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            collector = stack.enter_context(_embedded(parts.port or 80))
-        except AsyncopsError as error:
-            notice(f"cannot start a collector ({error}); what is recorded waits in the journal")
-            yield wanted, False
-        else:
-            yield Configuration(tags=wanted.tags, endpoint=collector.url), True
+        yield _Collector(endpoint=wanted.endpoint, answers=False)
+    else:
+        with contextlib.ExitStack() as stack:
+            try:
+                embedded = stack.enter_context(_embedded(parts.port or 80))
+            except AsyncopsError as error:
+                notice(f"cannot start a collector ({error}); what is recorded waits in the journal")
+                collector = _Collector(endpoint=wanted.endpoint, answers=False)
+            else:
+                collector = _Collector(endpoint=embedded.url, embedded=True)
+            yield collector
 
 
 def _embedded(port: int) -> EmbeddedCollector:
@@ -187,6 +209,50 @@ def _embedded(port: int) -> EmbeddedCollector:
         return EmbeddedCollector(CollectorSettings(port=port))
     except ConfigurationError:  # somebody else's port
         return EmbeddedCollector(CollectorSettings(port=0))
+
+
+def _tell(session_id: str, returncode: int, collector: _Collector, *, name: str) -> str:
+    """
+    Say how the program ended; gives the state that the collector, who knows more, then tells.
+    """
+    state, reason = ending(returncode)
+    try:
+        if not collector.answers:
+            configuration = Configuration(endpoint=collector.endpoint, shutdown_timeout=0)
+            conclude(session_id, state, reason, configuration, name=name)
+            return state
+        configuration = Configuration(endpoint=collector.endpoint)
+        anyio.run(_deliver, configuration, session_id)
+        conclude(session_id, state, reason, configuration, name=name)
+        return anyio.run(_told_state, configuration, session_id) or state
+    except Exception as error:  # whatever it is, we end as the program did
+        notice(f"how the program ended is not recorded: {error!r}")
+        return state
+
+
+async def _deliver(configuration: Configuration, session_id: str) -> None:
+    """
+    Send what the program had no time to send.
+    """
+    with anyio.move_on_after(TELLING_SECONDS):
+        await deliver_journals(configuration, since=session_id)
+
+
+async def _told_state(configuration: Configuration, session_id: str) -> str | None:
+    """
+    How the session ended according to the collector, once it knows; None if it takes too long.
+    """
+    with anyio.move_on_after(TELLING_SECONDS):
+        async with collector_api(configuration.endpoint) as api:
+            while True:
+                session = await api.session(session_id)
+                if session is not None and session["state"] != "Running":
+                    return str(session["state"])
+                await anyio.sleep(0.05)
+    return None
+
+
+# -- the program ------------------------------------------------------------------------------
 
 
 def _environment(task: Mapping[str, Any]) -> dict[str, str]:
@@ -207,8 +273,8 @@ def _run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """
     Run *command* and give its exit status, or minus the signal it died of.
 
-    What asks this process to end asks the child to. A terminal's Ctrl-C reaches the child by
-    itself, and who is asked twice may think it is to hurry.
+    What is asked of this process is asked of the child. What a terminal's keys ask (Ctrl-C, say)
+    reaches the child by itself, and who is asked twice may think it is to hurry.
     """
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
@@ -223,9 +289,11 @@ def _run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
         if child is None:
             early.append(number)
 
-    handlers = {signal.SIGINT: leave_alone, signal.SIGTERM: forward, signal.SIGHUP: forward}
     before = {}
-    for number, handler in handlers.items():
+    for number, handler in (
+        *((number, leave_alone) for number in (signal.SIGINT, signal.SIGQUIT)),
+        *((number, forward) for number in _FORWARDED),
+    ):
         # What is ignored (nohup, a shell's background job) stays so, for us and for the child. A
         # handler, on the other hand, is not inherited: the child starts with the default.
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -238,20 +306,6 @@ def _run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-async def _told_state(configuration: Configuration, session_id: str) -> str | None:
-    """
-    How the session ended according to the collector, once it knows; None if it takes too long.
-    """
-    with anyio.move_on_after(TELLING_SECONDS):
-        async with collector_api(configuration.endpoint) as api:
-            while True:
-                session = await api.session(session_id)
-                if session is not None and session["state"] != "Running":
-                    return str(session["state"])
-                await anyio.sleep(0.05)
-    return None
 
 
 def _end_like(returncode: int) -> NoReturn:

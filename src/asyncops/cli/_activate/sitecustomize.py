@@ -7,7 +7,6 @@ module leaves the path, puts the environment back, and gives way to the `sitecus
 have been imported without it.
 """
 
-import atexit
 import contextlib
 import importlib.util
 import os
@@ -46,23 +45,7 @@ def _activate() -> None:
             )
 
 
-def _keep_exit_status() -> None:
-    """
-    After Ctrl-C, Python dies of the signal if a KeyboardInterrupt left the last code that it ran
-    from text. What is imported while it exits makes it forget (a named tuple is made with `eval`),
-    and the exit status would be 1. So a KeyboardInterrupt leaves one more such piece of code.
-    """
-    if issubclass(getattr(sys, "last_type", None) or Exception, KeyboardInterrupt):
-        with contextlib.suppress(KeyboardInterrupt):
-            eval("interrupt()", {"interrupt": _interrupt})  # noqa: S307
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 _step_aside()
-atexit.register(_keep_exit_status)  # first, so that it runs last
 try:
     _give_way()  # what it raises is told by `site`, as it would be without us
 finally:
