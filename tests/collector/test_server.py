@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -30,6 +31,7 @@ SESSION = uuid(1)
 PROGRAM = """
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 from asyncops.collector.app import CollectorSettings
 from asyncops.collector.server import serve
 
@@ -302,3 +304,36 @@ def test_the_sdk_does_not_need_it() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
     )
     assert told.stdout == "[]\n"
+
+
+def test_waits_for_a_request_so_long(tmp_path: Path) -> None:
+    """
+    Whoever connects and says nothing, or a header bit by bit, is given up; who asks in time is not.
+    """
+    settings = CollectorSettings(port=0, db=tmp_path / "collector.db", header_timeout=0.3)
+    with EmbeddedCollector(settings) as collector:
+        where = urlsplit(collector.url)
+        with (
+            socket.create_connection((where.hostname, where.port), timeout=5) as silent,
+            socket.create_connection((where.hostname, where.port), timeout=5) as slow,
+            socket.create_connection((where.hostname, where.port), timeout=5) as again,
+            httpx.Client(base_url=collector.url, trust_env=False) as good,
+        ):
+            again.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += again.recv(65_536)
+            again.sendall(b"GET /healthz HTTP/1.1\r\n")
+            begun = time.monotonic()
+            while time.monotonic() < begun + 5:
+                good.get("/healthz").raise_for_status()
+                try:
+                    slow.sendall(b"G")
+                except OSError:  # it was given up
+                    break
+                time.sleep(0.02)
+            assert time.monotonic() < begun + 3
+            assert silent.recv(1) == again.recv(1) == b""
+            connection = good.get("/healthz").extensions["network_stream"]
+            time.sleep(0.5)  # longer than the limit: between requests another, longer one holds
+            assert good.get("/healthz").extensions["network_stream"] is connection

@@ -79,6 +79,7 @@ class CollectorSettings:
         limits: How much one request may bring.
         max_streams: How many live views may be open.
         max_connections: How many connections may be open.
+        header_timeout: Seconds that whoever connects has to say what it wants.
     """
 
     host: str = "127.0.0.1"
@@ -88,6 +89,7 @@ class CollectorSettings:
     limits: IngestLimits = attrs.field(factory=IngestLimits)
     max_streams: int = 100
     max_connections: int = 1_000
+    header_timeout: float = 10.0
 
     @port.validator
     def _check_port(self, attribute: object, port: int) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import h11
 import uvicorn
@@ -143,7 +144,10 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self.app,
-                http=_Protocol,
+                http=cast(
+                    "type[_Protocol]",
+                    functools.partial(_Protocol, header_timeout=settings.header_timeout),
+                ),
                 ws="none",
                 loop="asyncio",
                 lifespan="on",
@@ -182,8 +186,37 @@ class _Server(uvicorn.Server):
 
 class _Protocol(H11Protocol):
     """
-    uvicorn's HTTP, which refuses what is no HTTP in JSON like everything else.
+    uvicorn's HTTP, with an end to waiting for a request to begin, and with JSON for what is none.
     """
+
+    def __init__(self, *args: Any, header_timeout: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._header_timeout = header_timeout
+        self._given_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._given_up is not None:
+            self._given_up.cancel()
+        super().connection_lost(exc)
+
+    def _wait_for_request(self) -> None:
+        """
+        Give the sender so long to say what it wants, however slowly it goes about it.
+        """
+        begun = self.cycle is not None and not self.cycle.response_complete
+        if begun and self._given_up is not None:
+            self._given_up.cancel()
+            self._given_up = None
+        elif not begun and self._given_up is None:
+            self._given_up = self.loop.call_later(self._header_timeout, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         body = b'{"error":"this is no HTTP request"}'
