@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from commands import Commands, free_port, wait_for
 
-from asyncops.cli.output import multiline, one_line
+from asyncops.cli.output import cell, multiline, one_line
 
 PROGRAM = r"""
 import asyncops
@@ -204,6 +204,15 @@ def test_nothing_to_read_is_said(asyncops: Commands) -> None:
     assert done.returncode == 2
     assert "asyncops serve" in done.stderr
     assert not (asyncops.directory / "collector.db").exists()
+
+
+def test_a_long_text_does_not_spoil_a_table() -> None:
+    """
+    What does not fit is cut, after escaping, and says so.
+    """
+    assert cell("short") == "short"
+    assert cell("\x1b" * 1000) == r"\x1b" * 19 + r"\..."
+    assert len(cell("x" * 81)) == 80
 
 
 def test_text_is_made_harmless() -> None:

@@ -19,6 +19,7 @@ from ..collector.dashboard.format import amount_of, compact, duration
 
 __all__ = [
     "CommandError",
+    "cell",
     "console",
     "cost",
     "event_cost",
@@ -33,6 +34,9 @@ __all__ = [
 
 WIDTH = 160
 """How wide a table is where there is no terminal to ask."""
+
+MAX_CELL_CHARS = 80
+"""How much of a recorded text a table shows."""
 
 _STATES = {
     "Running": ("●", "blue"),
@@ -73,6 +77,14 @@ def one_line(text: object) -> str:
     *text* without anything that moves a cursor: control characters are shown as escapes.
     """
     return "".join(map(_shown, str(text)))
+
+
+def cell(text: object) -> str:
+    """
+    Like `one_line`, but never so long that it spoils a table.
+    """
+    shown = one_line(text)
+    return shown if len(shown) <= MAX_CELL_CHARS else f"{shown[: MAX_CELL_CHARS - 3]}..."
 
 
 def multiline(text: object) -> str:

@@ -78,12 +78,12 @@ def _table(found: Iterable[Mapping[str, Any]]) -> Table:
             output.short_id(session),
             output.state(session["state"]),
             session["started_at"][:19].replace("T", " "),
-            Text(output.one_line(session["name"] or "")),
+            Text(output.cell(session["name"] or "")),
             output.how_long(session["duration_ms"]),
             output.cost(session),
             output.tokens(session),
             str(session["events"]),
             str(session["errors"] or ""),
-            Text(", ".join(map(output.one_line, session["tags"]))),
+            Text(output.cell(", ".join(session["tags"]))),
         )
     return table

@@ -154,7 +154,7 @@ def _line(event: Mapping[str, Any], session: Mapping[str, Any]) -> Text:
     line = Text()
     line.append(f"{event['kind']:<6} ", style="dim")
     line.append(output.one_line(event["name"]), style="bold" if event["kind"] == "agent" else "")
-    if event["model"]:
+    if event["model"] and event["model"] != event["name"]:
         line.append(f" {output.one_line(event['model'])}", style="dim")
     duration = output.how_long(event["duration_ms"])
     for said in (duration, output.tokens(event), output.event_cost(event)):
