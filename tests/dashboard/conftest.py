@@ -32,30 +32,42 @@ def collector(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def program(collector: str) -> Programs:
+def http(collector: str) -> Iterator[httpx.Client]:
     """
-    Makes programs that send to the collector.
+    Connections to the collector.
     """
-    return lambda: Program(collector)
+    # making a client reads all certificates of the machine unless it is told not to
+    with httpx.Client(base_url=collector, timeout=30, trust_env=False, verify=False) as client:
+        yield client
 
 
 @pytest.fixture
-def get(collector: str) -> Get:
+def program(http: httpx.Client) -> Programs:
+    """
+    Makes programs that send to the collector.
+    """
+    return lambda: Program(http)
+
+
+@pytest.fixture
+def get(http: httpx.Client) -> Get:
     """
     Fetches a page as a browser without scripts would.
     """
 
     def fetch(path: str, *, follow: bool = True) -> httpx.Response:
-        headers = {"Accept": "text/html"}
-        return httpx.get(collector + path, headers=headers, follow_redirects=follow, timeout=10)
+        return http.get(path, headers={"Accept": "text/html"}, follow_redirects=follow)
 
     return fetch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """
-    One Chromium for all tests.
+    One Chromium for all tests of a file.
+
+    Its driver keeps an event loop in the main thread for as long as it lives, so it must not
+    outlive these tests: asynchronous ones that come later could not run.
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")

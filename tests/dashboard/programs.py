@@ -47,8 +47,7 @@ class Program:
     One process that records, with one session unless told otherwise.
     """
 
-    url: str
-    key: str | None = None
+    http: httpx.Client
     pid: int = 4_242
     host: dict[str, Any] | None = None
     source: str = attrs.field(factory=lambda: str(uuid.uuid4()))
@@ -76,14 +75,11 @@ class Program:
         """
         lines, self._lines = self._lines, []
         headers = {"Content-Type": "application/x-ndjson", "Asyncops-Source": self.source}
-        if self.key is not None:
-            headers["Authorization"] = f"Bearer {self.key}"
         for start in range(0, len(lines), 2_000):
-            answer = httpx.post(
-                f"{self.url}/v1/records",
+            answer = self.http.post(
+                "/v1/records",
                 content=b"\n".join(lines[start : start + 2_000]) + b"\n",
                 headers=headers,
-                timeout=30,
             )
             answer.raise_for_status()
             assert answer.json()["rejected"] == []

@@ -61,9 +61,13 @@ def test_a_cost_nobody_told_is_unknown_and_a_partly_told_one_is_a_minimum(
     assert "$0.50" in text
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
+def test_filters_combine_and_live_in_the_address(get: Get, program: Programs) -> None:
+    """
+    A filtered list shows just what matches, without a script.
+    """
+    answer(program(), at=now() - 60 * SECOND, tags=("v1",))
+    breakdown(program(), at=now() - 30 * SECOND)
+    for query, found in (
         ("state=Fail", {"breakdown"}),
         ("state=Fail&state=Success", {"breakdown", "answer"}),
         ("tag=v1", {"answer"}),
@@ -75,20 +79,11 @@ def test_a_cost_nobody_told_is_unknown_and_a_partly_told_one_is_a_minimum(
         ("min_cost=5", set()),
         ("since=2100-01-01", set()),
         ("until=2100-01-01", {"breakdown", "answer"}),
-    ],
-)
-def test_filters_combine_and_live_in_the_address(
-    get: Get, program: Programs, query: str, found: set[str]
-) -> None:
-    """
-    A filtered list shows just what matches, without a script.
-    """
-    answer(program(), at=now() - 60 * SECOND, tags=("v1",))
-    breakdown(program(), at=now() - 30 * SECOND)
-    text = get(f"/?{query}").text
-    shown = {name for name in ("answer", "breakdown") if f"<bdi>{name}</bdi></a>" in text}
-    assert shown == found
-    assert ("No session matches" in text) == (not found)
+    ):
+        text = get(f"/?{query}").text
+        shown = {name for name in ("answer", "breakdown") if f"<bdi>{name}</bdi></a>" in text}
+        assert shown == found, query
+        assert ("No session matches" in text) == (not found)
 
 
 def test_the_twin_takes_the_same_query(get: Get, program: Programs) -> None:

@@ -6,6 +6,7 @@ filters.py        the list's filters as they stand in an address
 timeline.py       a session's events as a tree, and as columns for the page's own module
 conversations.py  what was said to a model and by it, as messages
 payloads.py       any JSON as HTML: folded, bounded, escaped
+hosts.py          the machines a session ran on
 charts.py         the overview's bars, laid out
 format.py         times, money and counts in words
 assets.py         the files beside this one that browsers fetch

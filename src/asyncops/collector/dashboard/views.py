@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -30,16 +29,15 @@ from ..store.base import (
     EventDetail,
     EventSummary,
     Overview,
-    SessionDetail,
     SessionPage,
     SessionSummary,
-    SourceSummary,
     Store,
 )
 from . import charts, format
 from .assets import Assets
 from .conversations import messages
 from .filters import Filters, Range, address_of, has_blanks
+from .hosts import host_entry, host_line
 from .payloads import json_html, text_html
 from .timeline import columns, in_tree_order
 
@@ -86,15 +84,6 @@ TITLES = {
 assets = Assets.read(HERE / "static")
 
 
-def host_value(value: Any) -> Markup:
-    """
-    One entry of a host environment: text as it is, anything else as JSON.
-    """
-    if isinstance(value, str):
-        return text_html(value)
-    return Markup('<div class="json">{}</div>').format(json_html(value))
-
-
 environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -104,11 +93,11 @@ environment = jinja2.Environment(
     auto_reload=False,
 )
 environment.globals["asset"] = assets.url
+environment.globals["host_entry"] = host_entry
 for function in (
     *(getattr(format, name) for name in format.__all__ if name.islower()),
     json_html,
     text_html,
-    host_value,
 ):
     environment.filters[function.__name__] = function
 
@@ -280,7 +269,9 @@ async def _head(request: Request) -> dict[str, Any]:
         "last_heard": max(
             [session.last_record_at, *(source.last_seen_at for source in detail.sources)]
         ),
-        "host_lines": _host_lines(detail),
+        "host_lines": list(
+            dict.fromkeys(filter(None, (host_line(source.host) for source in detail.sources[:50])))
+        ),
     }
 
 
@@ -304,26 +295,6 @@ def _provenance(session: SessionSummary, events: Sequence[EventSummary]) -> str:
     if session.costs_unknown:
         said.append(f"{format.plural(session.costs_unknown, 'call')} did not say")
     return "; ".join(said)
-
-
-def _host_lines(detail: SessionDetail) -> list[str]:
-    """
-    What sets the machines of a session apart, in a word or two for each source.
-    """
-    lines: list[str] = []
-    for source in detail.sources[:50]:
-        line = _host_line(source)
-        if line and line not in lines:
-            lines.append(line)
-    return lines[:3]
-
-
-def _host_line(source: SourceSummary) -> str:
-    found = []
-    for value in (source.host or {}).values():
-        entries = value.values() if isinstance(value, Mapping) else [value]
-        found += [entry for entry in entries if isinstance(entry, str) and entry]
-    return " ".join(found[:2])[:120]
 
 
 async def give_timeline(request: Request) -> Response:

@@ -2,11 +2,12 @@
 
 import { compact, count, dollars, duration } from "./format.js";
 import { fetchText, follow, morph, soon } from "./live.js";
-import { Timeline, ticks } from "./timeline.js";
+import { Timeline, tickLabel, ticks } from "./timeline.js";
 
 const MAX_INDENT = 14;
 const INDENT_PIXELS = 14;
 const SPARE_ROWS = 6;
+const LABEL_PIXELS = 84; // what the longest label on the axis takes
 
 const head = document.getElementById("head");
 const split = document.getElementById("split");
@@ -17,7 +18,6 @@ const canvas = document.getElementById("canvas");
 const axis = document.getElementById("axis");
 const detail = document.getElementById("detail");
 const page = `/sessions/${head.dataset.session}`;
-const sprite = document.querySelector(".logo use").getAttribute("href").split("#")[0];
 
 const timeline = new Timeline();
 const drawn = new Map(); // id -> the element of its row
@@ -35,11 +35,16 @@ function rowHeight() {
 
 let height = rowHeight();
 
+// How much of the scroller shows rows: its head stays at the top.
+function viewHeight() {
+  return scroller.clientHeight - document.getElementById("grid-head").offsetHeight;
+}
+
 function draw() {
   const rows = timeline.rows;
   canvas.style.height = `${rows.length * height}px`;
   const first = Math.max(Math.floor(scroller.scrollTop / height) - SPARE_ROWS, 0);
-  const last = Math.min(Math.ceil((scroller.scrollTop + scroller.clientHeight) / height) + SPARE_ROWS, rows.length);
+  const last = Math.min(Math.ceil((scroller.scrollTop + viewHeight()) / height) + SPARE_ROWS, rows.length);
   const inView = rows.slice(first, last);
   const wanted = new Set(inView);
   drawAxis(fitted ? timeline.windowOf(inView) : timeline.window);
@@ -141,21 +146,19 @@ function costOf(event) {
 
 function drawAxis(wanted) {
   const { from, to } = (axisWindow = wanted);
-  const { step, at } = ticks(from, to, Math.max(Math.floor(axis.clientWidth / 84), 1));
+  const width = axis.clientWidth;
   const span = to - from;
-  const marks = at.filter((mark) => (mark - from) / span < 0.94).map((mark) => {
+  const { step, at } = ticks(from, to, Math.max(Math.floor(width / LABEL_PIXELS), 1));
+  const labelled = at.filter((mark, place) => place === 0 || ((mark - from) / span) * width < width - LABEL_PIXELS * 0.8);
+  const marks = labelled.map((mark) => {
     const label = element("b", "");
-    label.textContent = mark === 0 ? "0" : `${mark < 0 ? "−" : ""}${round(duration(Math.abs(mark)))}`;
+    label.textContent = tickLabel(mark, step);
     label.style.left = `${((mark - from) / span) * 100}%`;
     return label;
   });
   axis.replaceChildren(axis.firstElementChild, ...marks);
-  canvas.style.setProperty("--tick", `${(step / span) * 100}%`);
-}
-
-// `10 min 00 s` is how a duration is said; on an axis of round steps `10 min` will do.
-function round(said) {
-  return said.replace(/ 00 (s|min)$/, "").replace(/\.0+ /, " ");
+  canvas.style.setProperty("--tick", `${(step / span) * width}px`);
+  canvas.style.setProperty("--first-tick", `${((at[0] - from) / span) * width}px`);
 }
 
 function drawAll() {
@@ -176,8 +179,8 @@ function drawAll() {
 function moveTo(event, above = 0) {
   current = event;
   const top = event.row * height;
-  if (top < scroller.scrollTop || top + height > scroller.scrollTop + scroller.clientHeight) {
-    const below = top + height - scroller.clientHeight;
+  if (top < scroller.scrollTop || top + height > scroller.scrollTop + viewHeight()) {
+    const below = top + height - viewHeight();
     scroller.scrollTop = above || top < scroller.scrollTop ? top - above * height : below;
   }
   draw();
@@ -286,7 +289,7 @@ const keys = {
 };
 
 function pageRows() {
-  return Math.max(Math.floor(scroller.clientHeight / height) - 1, 1);
+  return Math.max(Math.floor(viewHeight() / height) - 1, 1);
 }
 
 grid.addEventListener("keydown", (press) => {
@@ -406,7 +409,7 @@ function icon(name) {
 
 function setIcon(svg, name, className) {
   svg.setAttribute("class", className);
-  svg.firstChild.setAttribute("href", `${sprite}#${name}`);
+  svg.firstChild.setAttribute("href", `#icon-${name}`);
 }
 
 function hiddenText(text) {

@@ -176,8 +176,29 @@ export function ticks(from, to, most) {
   return { step, at: found };
 }
 
+// What to write at such a mark: no more digits than tell it from the next one.
+export function tickLabel(mark, step) {
+  if (mark < 0) return `−${tickLabel(-mark, step)}`;
+  if (mark === 0) return "0";
+  if (mark < 1e3) return `${mark} µs`;
+  if (mark < 1e6) return `${round(mark, step, 1e3)} ms`;
+  const parts = [];
+  let rest = mark;
+  for (const [unit, length] of [["d", 86400e6], ["h", 3600e6], ["min", 60e6]]) {
+    const whole = Math.floor(rest / length);
+    if (whole) parts.push(`${whole} ${unit}`);
+    rest -= whole * length;
+  }
+  if (rest) parts.push(`${round(rest, step, 1e6)} s`);
+  return parts.join(" ");
+}
+
+function round(value, step, unit) {
+  return (value / unit).toFixed(Math.max(Math.ceil(Math.log10(unit / step)), 0));
+}
+
 function* steps() {
-  for (let unit = 1; unit <= 1e7; unit *= 10) yield* [unit, 2 * unit, 5 * unit]; // to 50 s, in µs
-  for (const seconds of [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200]) yield seconds * 1e6;
+  for (let unit = 1; unit <= 1e6; unit *= 10) yield* [unit, 2 * unit, 5 * unit]; // to 5 s, in µs
+  for (const seconds of [10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200]) yield seconds * 1e6;
   for (let days = 1; days <= 200000; days *= 2) yield days * 86400e6;
 }
