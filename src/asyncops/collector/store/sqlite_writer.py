@@ -578,12 +578,12 @@ class _Pass:
             self._execute(
                 "INSERT INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
-                " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?9),"
-                " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?9),"
-                " cost = min(cost + excluded.cost, ?9),"
+                " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?),"
+                " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?),"
+                " cost = min(cost + excluded.cost, ?),"
                 " costs_known = costs_known + excluded.costs_known,"
                 " costs_unknown = costs_unknown + excluded.costs_unknown",
-                (session.key, key, *sums.row(), MAX_SUM),
+                (session.key, key, *sums.row(), MAX_SUM, MAX_SUM, MAX_SUM),
             )
 
     # -- rows in ----------------------------------------------------------------------------------
