@@ -135,6 +135,32 @@ def test_kill_9(tmp_path: Path, when: str) -> None:
     assert 0 == session["missing_records"]
 
 
+def test_what_the_host_says_of_signals_stays(tmp_path: Path) -> None:
+    """
+    Handlers, defaults and ignored signals are what they were, for the program and its children.
+    """
+    source = """
+    import signal, subprocess, sys
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child = "import signal; print(signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM))"
+    def told():
+        names = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)]
+        return names, subprocess.check_output([sys.executable, "-c", child])
+    before = told()
+    import asyncops
+    with asyncops.session():
+        assert told() == before, (told(), before)
+        seen = []
+        signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        assert seen == ["mine"]
+    """
+    status, _, err = run(source, tmp_path, "http://127.0.0.1:9")
+
+    assert (0, "") == (status, err)
+
+
 ENDINGS = {
     "SIGTERM": ("Cancelled", "SIGTERM", -signal.SIGTERM),
     "SIGHUP": ("Cancelled", "SIGHUP", -signal.SIGHUP),

@@ -56,6 +56,8 @@ def observe(directory: Path) -> None:
                 os.link(_directory / name, directory / name)
             return
         for name, number in _SIGNALS.items():
+            if signal.getsignal(number) == signal.SIG_IGN and f"signal-{name}" not in _files:
+                continue  # what is ignored (nohup) must stay so also in programs the host starts
             fd = open_new(directory / f"signal-{name}")
             # In a forked child this moves an existing registration to a file of the child's own.
             faulthandler.register(number, file=fd, all_threads=False, chain=True)
