@@ -142,7 +142,7 @@ def test_what_the_host_says_of_signals_stays(tmp_path: Path) -> None:
     source = """
     import signal, subprocess, sys
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    child = "import signal; print(signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM))"
+    child = "from signal import *; print(getsignal(SIGHUP), getsignal(SIGTERM))"
     def told():
         names = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)]
         return names, subprocess.check_output([sys.executable, "-c", child])

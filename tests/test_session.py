@@ -72,7 +72,7 @@ class Odd(BaseException):
         (asyncio.CancelledError("budget"), "Cancelled", "budget"),
         (KeyboardInterrupt(), "Cancelled", "SIGINT"),
         (GeneratorExit(), "Cancelled", "generator closed"),
-        (Odd("x"), "Fail", "test_session.Odd: x"),
+        (Odd("x"), "Fail", "Odd: x"),
         (ExceptionGroup("g", [OSError("a")]), "Fail", "ExceptionGroup: g (1 sub-exception)"),
         (BaseExceptionGroup("g", [asyncio.CancelledError("c"), GeneratorExit()]), "Cancelled", "c"),
         (

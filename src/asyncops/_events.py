@@ -126,10 +126,11 @@ class Failure:
 
     def summary(self) -> str:
         """
-        `Type: message` in one line, as a session's reason shows it.
+        `Type: message` in one line, the type without its module, as a session's reason shows it.
         """
         first = self.message.strip().split("\n", 1)[0]
-        return f"{self.type}: {first}" if first else self.type
+        kind = self.type.rpartition(".")[2]
+        return f"{kind}: {first}" if first else kind
 
 
 def _failure(exception: BaseException, relation: Any, seen: set[int]) -> Failure:
