@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Generator, Map
 from contextvars import ContextVar, Token
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Protocol, Self, TypeVar, cast, overload
 
 import attrs
 import msgspec
@@ -688,94 +688,64 @@ def _async_generator(
 # -- the public makers ------------------------------------------------------------------------
 
 
-@overload
-def action(
-    name: str | None = None,
-    /,
-    *,
-    params: Any = None,
-    attributes: Mapping[str, Any] | None = None,
-    capture_params: bool | Collection[str] | None = None,
-    capture_returns: bool | None = None,
-) -> Span: ...
-
-
-@overload
-def action(function: F, /) -> F: ...
-
-
-def action(subject: Any = None, /, **options: Any) -> Any:
+class Maker(Protocol):
     """
-    A step the program takes, as a block or a decorator.
-
-    ```python
-    @asyncops.action
-    async def triage(inbox): ...
-
-    with asyncops.action("triage", params={"inbox": 3}) as span:
-        span.returns = "urgent"
-    ```
-
-    Args:
-        name: What happens; a decorated function's qualified name if left out.
-        params: What goes in, for a block; any value.
-        attributes: Whatever else belongs to it, by name.
-        capture_params: For a decorator: whether arguments are kept, or the names of those that
-            are. The configuration's `capture_params` if left out.
-        capture_returns: For a decorator: whether return values are kept. For generators these are
-            the first items. The configuration's `capture_returns` if left out.
-
-    Without a session it does nothing. It may be used from any thread and in any task; cancelling
-    what it wraps records a cancelled event.
+    Makes blocks and decorators of one kind: `action`, `tool` and `agent`.
     """
-    return _make("action", subject, **options)
+
+    @overload
+    def __call__(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        params: Any = None,
+        attributes: Mapping[str, Any] | None = None,
+        capture_params: bool | Collection[str] | None = None,
+        capture_returns: bool | None = None,
+    ) -> Span: ...
+
+    @overload
+    def __call__(self, function: F, /) -> F: ...
+
+    def __call__(self, subject: Any = None, /, **options: Any) -> Any:
+        """
+        Something that happens, as a block or a decorator.
+
+        ```python
+        @asyncops.action
+        async def triage(inbox): ...
+
+        with asyncops.action("triage", params={"inbox": 3}) as span:
+            span.returns = "urgent"
+        ```
+
+        Args:
+            name: What happens; a decorated function's qualified name if left out.
+            params: What goes in, for a block; any value.
+            attributes: Whatever else belongs to it, by name.
+            capture_params: For a decorator: whether arguments are kept, or the names of those that
+                are. The configuration's `capture_params` if left out.
+            capture_returns: For a decorator: whether return values are kept. For generators these
+                are the first items. The configuration's `capture_returns` if left out.
+
+        Without a session it does nothing. It may be used from any thread and in any task;
+        cancelling what it wraps records a cancelled event.
+        """
 
 
-@overload
-def tool(
-    name: str | None = None,
-    /,
-    *,
-    params: Any = None,
-    attributes: Mapping[str, Any] | None = None,
-    capture_params: bool | Collection[str] | None = None,
-    capture_returns: bool | None = None,
-) -> Span: ...
+def _maker(kind: EventKind, doc: str) -> Maker:
+    def make(subject: Any = None, /, **options: Any) -> Any:
+        return _make(kind, subject, **options)
+
+    make.__name__ = make.__qualname__ = kind
+    make.__doc__ = f"{doc}\n{Maker.__call__.__doc__}"
+    return cast("Maker", make)
 
 
-@overload
-def tool(function: F, /) -> F: ...
-
-
-def tool(subject: Any = None, /, **options: Any) -> Any:
-    """
-    A tool that is called, as a block or a decorator. Everything else is as for `action`.
-    """
-    return _make("tool", subject, **options)
-
-
-@overload
-def agent(
-    name: str | None = None,
-    /,
-    *,
-    params: Any = None,
-    attributes: Mapping[str, Any] | None = None,
-    capture_params: bool | Collection[str] | None = None,
-    capture_returns: bool | None = None,
-) -> Span: ...
-
-
-@overload
-def agent(function: F, /) -> F: ...
-
-
-def agent(subject: Any = None, /, **options: Any) -> Any:
-    """
-    An agent at work, as a block or a decorator: what happens within carries its name. Everything
-    else is as for `action`.
-    """
-    return _make("agent", subject, **options)
+action = _maker("action", "A step the program takes.")
+tool = _maker("tool", "A tool that is called.")
+agent = _maker("agent", "An agent at work: what happens within carries its name.")
 
 
 @overload
