@@ -21,6 +21,9 @@ MARKUP = (
 )
 """Everything at once: elements, attributes, both quotes, templates, a right-to-left override."""
 
+SHORT = "<img src=x onerror=alert(5)>"
+"""Short values are drawn in another way than long ones."""
+
 ADDRESSES = (
     "javascript:alert(1)",
     " javascript:alert(1)",
@@ -59,7 +62,7 @@ def attack(program: Program) -> tuple[str, dict[str, str]]:
         state="Fail",
         failure=failure,
         params={m: m, "list": [m, {m: [m]}], "long": m * 50, "cut": {"$truncated": m, "head": m}},
-        returns={"$type": m, "repr": m},
+        returns={"$type": m, "repr": m, "short": [SHORT, {SHORT: SHORT}], SHORT: [[SHORT]]},
         attributes={m: {"$truncated": "string", "size": 9, "head": m}},
         tool_call_id=m,
     )

@@ -408,6 +408,27 @@ def test_a_failed_event_shows_why_and_what_it_triggered(window: Window, program:
     assert page.url.endswith(story.event_path("query"))
 
 
+@pytest.mark.browser
+def test_what_one_folds_stays_folded_at_the_next_event(window: Window, program: Programs) -> None:
+    """
+    A part of the detail that was folded stays so for other events; the other parts stay open.
+    """
+    one = program()
+    begin(one, "two", at=now())
+    one.event("tool", "well", at=now(), params={"a": 1}, returns=2)
+    one.event("tool", "silent", at=now(), returns=3)
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    row(page, "well").click()
+    page.locator("[data-part=params] > summary").click()
+    row(page, "silent").click()
+    expect(page.locator("[data-part=params]")).to_have_count(0)
+    expect(page.locator("[data-part=returns]")).to_have_attribute("open", "")
+    row(page, "well").click()
+    expect(page.locator("[data-part=params]")).not_to_have_attribute("open", "")
+    expect(page.locator("[data-part=returns]")).to_have_attribute("open", "")
+
+
 def test_an_event_that_is_not_there_says_so(get: Get, program: Programs) -> None:
     """
     A link to an event that never arrived leads to the session and says what is missing.

@@ -27,7 +27,6 @@ __all__ = [
     "percent",
     "plural",
     "relative_time",
-    "rfc3339",
     "size_bytes",
     "web_address",
 ]
@@ -159,13 +158,6 @@ def size_bytes(number: float) -> str:
 
 def _datetime(nanos: int) -> datetime.datetime:
     return _EPOCH + datetime.timedelta(microseconds=nanos // 1_000)
-
-
-def rfc3339(nanos: int) -> str:
-    """
-    The moment for machines: UTC with microseconds.
-    """
-    return _datetime(nanos).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def exact_time(nanos: int) -> str:

@@ -24,7 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..._exceptions import SessionNotFoundError, StoreError
-from ..api import event_json, json_bytes, session_query
+from ..api import event_json, json_bytes, session_query, timestamp
 from ..store.base import (
     EventDetail,
     EventSummary,
@@ -33,10 +33,25 @@ from ..store.base import (
     SessionSummary,
     Store,
 )
-from . import charts, format
+from . import charts
 from .assets import Assets
 from .conversations import messages
 from .filters import Filters, Range, address_of, has_blanks
+from .format import (
+    NANOS_PER_DAY,
+    clock,
+    compact,
+    cost_of,
+    count,
+    day_of,
+    dollars,
+    duration,
+    exact_time,
+    percent,
+    plural,
+    relative_time,
+    web_address,
+)
 from .hosts import host_entry, host_line
 from .payloads import json_html, text_html
 from .timeline import columns, in_tree_order
@@ -83,7 +98,6 @@ TITLES = {
 
 assets = Assets.read(HERE / "static")
 
-
 environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -94,12 +108,12 @@ environment = jinja2.Environment(
 )
 environment.globals["asset"] = assets.url
 environment.globals["host_entry"] = host_entry
-for function in (
-    *(getattr(format, name) for name in format.__all__ if name.islower()),
-    json_html,
-    text_html,
-):
-    environment.filters[function.__name__] = function
+environment.filters["rfc3339"] = timestamp
+for filter_ in (
+    clock, compact, cost_of, count, dollars, duration, exact_time, json_html, percent, plural,
+    relative_time, text_html, web_address,
+):  # fmt: skip
+    environment.filters[filter_.__name__] = filter_
 
 
 def routes() -> list[BaseRoute]:
@@ -281,7 +295,7 @@ def _provenance(session: SessionSummary, events: Sequence[EventSummary]) -> str:
     """
     if session.cost is None:
         if session.llms:
-            return f"none of {format.plural(session.llms, 'LLM call')} said what it cost"
+            return f"none of {plural(session.llms, 'LLM call')} said what it cost"
         return "no LLM calls"
     costs = [event.cost for event in events if event.cost is not None]
     if any(cost.currency != "USD" for cost in costs):
@@ -293,7 +307,7 @@ def _provenance(session: SessionSummary, events: Sequence[EventSummary]) -> str:
     if tables:
         said.append(f"computed from {', '.join(tables[:3])}")
     if session.costs_unknown:
-        said.append(f"{format.plural(session.costs_unknown, 'call')} did not say")
+        said.append(f"{plural(session.costs_unknown, 'call')} did not say")
     return "; ".join(said)
 
 
@@ -402,10 +416,10 @@ def _charts(
     day = datetime.date.fromisoformat
     first, last = day(overview.days[0].day), day(overview.days[-1].day)
     # the range that was asked for, as far as there can be anything in it
-    if since is not None and since >= now - 366 * format.NANOS_PER_DAY:
-        first = min(first, day(format.day_of(since)))
+    if since is not None and since >= now - 366 * NANOS_PER_DAY:
+        first = min(first, day(day_of(since)))
     if until is None or until > now:
-        last = max(last, min(day(format.day_of(now)), first + datetime.timedelta(days=3_660)))
+        last = max(last, min(day(day_of(now)), first + datetime.timedelta(days=3_660)))
     over = charts.buckets(overview.days, first=first, last=last)
     return {
         "sessions": charts.chart(
@@ -413,11 +427,11 @@ def _charts(
             series={state: _state_counter(state) for state in charts.STATES},
             say=lambda value: f"{value:,.0f}",
         ),
-        "cost": charts.chart(over, series={"cost": lambda it: it.cost}, say=format.dollars),
+        "cost": charts.chart(over, series={"cost": lambda it: it.cost}, say=dollars),
         "tokens": charts.chart(
             over,
             series={"in": lambda it: it.prompt_tokens, "out": lambda it: it.completion_tokens},
-            say=format.compact,
+            say=compact,
         ),
     }
 

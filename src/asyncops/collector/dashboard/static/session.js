@@ -7,7 +7,7 @@ import { Timeline, tickLabel, ticks } from "./timeline.js";
 const MAX_INDENT = 14;
 const INDENT_PIXELS = 14;
 const SPARE_ROWS = 6;
-const LABEL_PIXELS = 84; // what the longest label on the axis takes
+const LABEL_PIXELS = 72; // what a label on the axis takes
 
 const head = document.getElementById("head");
 const split = document.getElementById("split");
@@ -24,6 +24,7 @@ const drawn = new Map(); // id -> the element of its row
 let current = null; // where the keyboard is
 let selected = new URLSearchParams(location.search).get("event"); // whose detail shows
 let shown = null; // the state the shown detail was fetched in
+const folded = new Set(); // the parts of the detail that are folded
 let fitted = false; // whether the axis spans the rows in view
 let axisWindow = { from: 0, to: 1 };
 
@@ -223,14 +224,19 @@ async function showDetail(id) {
   html ||= '<p class="notice warn">The collector does not answer. Select the event again in a while.</p>';
   if (selected !== id) return; // another one was selected meanwhile
   const same = detail.querySelector(".permalink")?.dataset.event === id;
-  const folded = new Map([...detail.querySelectorAll("details[data-part]")].map((part) => [part.dataset.part, part.open]));
   morph(detail, html);
-  for (const part of detail.querySelectorAll("details[data-part]")) {
-    if (folded.has(part.dataset.part)) part.open = folded.get(part.dataset.part); // as it was at the last event
-  }
+  for (const part of detail.querySelectorAll("details[data-part]")) part.open = !folded.has(part.dataset.part);
   if (!same) detail.scrollTop = 0;
   detail.removeAttribute("aria-busy");
 }
+
+// What a person folds at one event stays folded at the others.
+detail.addEventListener("click", (click) => {
+  const part = click.target.closest("details[data-part] > summary")?.parentElement;
+  if (!part) return;
+  if (part.open) folded.add(part.dataset.part);
+  else folded.delete(part.dataset.part);
+});
 
 const showSoon = soon(() => selected && showDetail(selected), 60);
 
