@@ -315,7 +315,7 @@ async def test_a_collector_for_others_answers_to_addresses_and_names_it_was_give
     Open to all addresses, it answers to any of them and to the names it was told, to no other.
     """
 
-    async def answered(host: str, **options: object) -> bool:
+    async def answered(*hosts: str, **options: object) -> bool:
         reached = False
 
         async def app(scope: object, receive: object, send: object) -> None:
@@ -325,7 +325,7 @@ async def test_a_collector_for_others_answers_to_addresses_and_names_it_was_give
         async def send(message: object) -> None: ...
 
         middleware = HostMiddleware(app, **options)  # type: ignore[arg-type]
-        scope = {"type": "http", "headers": [(b"host", host.encode())], "method": "GET"}
+        scope = {"type": "http", "headers": [(b"host", host.encode()) for host in hosts]}
         await middleware(scope, None, send)  # type: ignore[arg-type]
         return reached
 
@@ -334,6 +334,8 @@ async def test_a_collector_for_others_answers_to_addresses_and_names_it_was_give
     assert await answered("[fe80::1]", **anywhere)
     assert await answered("Asyncops.Internal:80", **anywhere)
     assert not await answered("evil.example", **anywhere)
+    assert not await answered("10.1.2.3", "evil.example", **anywhere)
+    assert not await answered(**anywhere)
     here = {"hosts": ["192.168.0.2"], "any_address": False}
     assert await answered("192.168.0.2:1", **here)
     assert not await answered("192.168.0.3:1", **here)

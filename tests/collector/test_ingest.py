@@ -10,6 +10,7 @@ import io
 import socket
 import sqlite3
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_bad_lines_are_told_and_spare_the_others(http: httpx.Client) -> None:
         b'{"type":"tags","seq":4,"at":-1,"session":"%s","tags":[]}\n' % SESSION.encode(),
         b"not json at all\n",
         b'{"type":"event","seq":99999999999999999999}\n',
+        b'{"type":"event","seq":9999999999999999999}\n',
         b"\xff\xfe\n",
         b'{"type":"source","seq":5,"at":1,"source":"%s"}\n' % uuid(0xBAD).encode(),
         b'[{"seq":6}]\n',
@@ -212,6 +214,7 @@ def test_bad_lines_are_told_and_spare_the_others(http: httpx.Client) -> None:
         2,
         3,
         4,
+        None,
         None,
         None,
         None,
@@ -328,7 +331,13 @@ def test_refuses_a_bomb(http: httpx.Client) -> None:
         for _ in range(200):
             file.write(bytes(1024 * 1024))
     assert len(packed.getvalue()) < 300_000
-    answer = post(http, Source(), packed.getvalue(), **{"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        answer = post(http, Source(), packed.getvalue(), **{"Content-Encoding": "gzip"})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000_000
     assert answer.status_code == 413
     assert "33,554,432" in answer.json()["error"]
     works(http)

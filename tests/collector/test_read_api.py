@@ -4,6 +4,7 @@ The read API: what sessions, events and sums look like in JSON, and what may be 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -13,8 +14,9 @@ from sources import START, Source, lines, uuid
 
 from asyncops._events import Cost, EndState, Failure, TagsRecord, VideoRecord
 from asyncops.collector.api import json_bytes, timestamp
-from asyncops.collector.app import CollectorSettings
+from asyncops.collector.app import CollectorSettings, create_app
 from asyncops.collector.server import EmbeddedCollector
+from asyncops.collector.store.base import EventPage, Store
 
 SESSION = uuid(1)
 OTHER = uuid(2)
@@ -375,6 +377,55 @@ def test_exports_a_session_whole(http: httpx.Client) -> None:
     listed = get(http, f"/api/sessions/{SESSION}/events", limit=1_000)["events"]
     assert len(document["events"]) == 453
     assert sorted(document["events"], key=lambda event: event["seq"]) == listed
+
+
+class Interrupted:
+    """
+    A store in which something happens right after the first page of events was read.
+    """
+
+    def __init__(self, store: Store, then: Callable[[], Awaitable[Any]]) -> None:
+        self._store = store
+        self._then: Callable[[], Awaitable[Any]] | None = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def events(self, *args: Any, **kwargs: Any) -> EventPage:
+        page = await self._store.events(*args, **kwargs)
+        if self._then is not None:
+            then, self._then = self._then, None
+            await then()
+        return page
+
+
+@pytest.mark.anyio
+async def test_exports_an_event_once_though_it_is_closed_meanwhile(store: Store) -> None:
+    """
+    An event that was open when the export began and is closed before it ends is in it once, closed;
+    one that stays open is in it as it is.
+    """
+    source = Source()
+    closing, staying = "00000000000000a1", "00000000000000a2"
+    await store.add(
+        source.batch(
+            source.opens(SESSION, id=closing),
+            source.opens(SESSION, id=staying),
+            *(source.does(SESSION) for _ in range(300)),
+        )
+    )
+
+    async def close() -> None:
+        await store.add(source.batch(source.does(SESSION, id=closing)))
+
+    app = create_app(CollectorSettings())
+    app.state.store = Interrupted(store, close)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        document = (await http.get(f"/api/sessions/{SESSION}/export")).json()
+    states = {event["id"]: event["state"] for event in document["events"]}
+    assert len(document["events"]) == len(states) == 302
+    assert (states[closing], states[staying]) == ("Success", "Running")
 
 
 def test_sums_a_project_up(http: httpx.Client) -> None:

@@ -92,7 +92,7 @@ class EmbeddedCollector:
         try:
             self.url = started.result()
         except BaseException:
-            self._thread.join()
+            self.close()
             listener.close()
             raise
 
