@@ -10,16 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from sources import Clock
+from stores import STORES
 
 from asyncops.collector.app import CollectorSettings
 from asyncops.collector.server import EmbeddedCollector
 from asyncops.collector.store.base import Store
-from asyncops.collector.store.sqlite import SQLiteStore
-
-STORES: dict[str, Callable[[Path, Clock], Store]] = {
-    "sqlite": lambda folder, clock: SQLiteStore(folder / "collector.db", clock=clock),
-}
-"""The stores that must do what test_store.py says; opening one again finds what was in it."""
 
 
 @pytest.fixture

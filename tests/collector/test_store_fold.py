@@ -14,10 +14,10 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from conftest import STORES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sources import START, Clock, Source, uuid
+from stores import STORES
 
 from asyncops._events import Cost, EndState, Failure, Record, TagsRecord, VideoRecord
 from asyncops.collector.store.base import (

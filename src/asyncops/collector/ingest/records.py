@@ -177,10 +177,10 @@ async def _body(request: Request, intake: Intake) -> bytes:
         raise HTTPException(
             415, "Content-Encoding must be gzip or identity", {"Accept-Encoding": "gzip, identity"}
         )
-    declared = request.headers.get("content-length", "")
-    if "expect" in request.headers and declared.isdecimal():
-        if int(declared) > limits.max_body_bytes:  # the sender asked first, and waits
-            raise _too_large(limits.max_body_bytes)
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() else 0
+    if announced > limits.max_body_bytes and "expect" in request.headers:
+        raise _too_large(limits.max_body_bytes)  # the sender asked first, and waits
     body = bytearray()
     size = 0
     try:
