@@ -1,0 +1,3 @@
+"""
+What takes records in, a module for each dialect.
+"""
