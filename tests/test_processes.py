@@ -370,10 +370,11 @@ def test_next_run_delivers_what_the_last_one_could_not(tmp_path: Path) -> None:
     Without `asyncops serve` on the machine, the next program of the project adopts the journal.
     """
     source = """
-    import asyncio, asyncops, sys
+    import asyncio, asyncops
     async def main():
-        async with asyncops.session(sys.argv[0][-4:]) as session:
-            print(session.id, flush=True)
+        async with asyncops.session() as session:
+            pass
+        print(session.id, flush=True)
         await session.flush(timeout=10)
         await asyncio.sleep(float({wait}))
     asyncio.run(main())
