@@ -210,6 +210,39 @@ async def test_recording_never_raises(
     assert ["asyncops could not record something: RuntimeError('inside')"] == caplog.messages
 
 
+async def test_starting_never_raises(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A journal that cannot be opened for whatever reason is no reason to stop a program.
+    """
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr(Client, "_open", broken)
+    async with asyncops.session() as session:
+        assert session is asyncops.current_session()
+
+    assert asyncops.EndState.SUCCESS is session.state
+    assert "asyncops could not open its journal: RuntimeError('inside')" == caplog.messages[0]
+
+
+async def test_any_callable_is_a_hook() -> None:
+    """
+    A redact hook need not be hashable.
+    """
+
+    class Hook(dict[str, str]):
+        def __call__(self, key: str, value: Any) -> Any:
+            return value
+
+    config = Configuration(redact=Hook())
+    async with asyncops.session(config=config):
+        pass
+    assert client_for(config) is client_for(config)
+
+
 async def test_flush_without_anything() -> None:
     """
     Where nothing was recorded there is nothing to wait for.

@@ -404,12 +404,13 @@ async def test_capture_can_be_narrowed(recording: Recording) -> None:
     with asyncops.session():
         asyncops.tool(capture_params=False, capture_returns=False)(login)("ada", 1)
         asyncops.tool(capture_params=["user"])(login)("ada", 1)
+        asyncops.tool(capture_params="user")(login)("ada", 1)
     configuration = asyncops.Configuration(capture_params=False, capture_returns=False)
     with recorded(configuration) as other, asyncops.session():
         asyncops.tool(login)("ada", 1)
         asyncops.tool(capture_params=True)(login)("ada", 1)
 
-    assert [(None, None), ({"user": "ada"}, "welcome")] == [
+    assert [(None, None), ({"user": "ada"}, "welcome"), ({"user": "ada"}, "welcome")] == [
         (payload(e.params), payload(e.returns)) for e in recording.events
     ]
     assert [(None, None), ({"user": "ada", "pin": 1}, None)] == [

@@ -115,10 +115,13 @@ class Client:
         Record that *active* began, or that this process joined it.
         """
         with self._lock:
-            journal = self._journal or self._open()
+            try:
+                journal = self._journal or self._open()
+                if active.owner:
+                    journal.note(f"+{active.id}")
+            except Exception as error:
+                trouble("record", "asyncops could not open its journal: %r", error)
             self._sessions[active.id] = active
-            if active.owner:
-                journal.note(f"+{active.id}")
         self.record(
             SessionRecord(
                 at=_clock.wall_ns(),
@@ -408,10 +411,11 @@ def client_for(configuration: Configuration) -> Client:
         getattr(configuration, name)
         for name in (
             "api_key endpoint scope max_wait_time max_queue_size max_batch_bytes request_timeout"
-            " shutdown_timeout capture_params capture_returns max_value_bytes redact host_env"
-            " durability journal_dir journal_max_bytes"
+            " shutdown_timeout capture_params capture_returns max_value_bytes host_env durability"
+            " journal_dir journal_max_bytes"
         ).split()
     )
+    key += (id(configuration.redact),)  # which need not be hashable; the client keeps it alive
     with _shared_lock:
         client = _override or _shared.get(key)
         if client is None:

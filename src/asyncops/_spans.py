@@ -799,6 +799,8 @@ def _make(
     **options: Any,
 ) -> Any:
     name = subject if isinstance(subject, str) else None
+    if isinstance(capture_params, str):  # what was meant is clear
+        capture_params = [capture_params]
     capture = _Capture(capture_params, capture_returns)
     span = (
         LLMSpan(name, capture=capture, **options)
