@@ -46,6 +46,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     with asyncops.collector():
         assert asyncops.python(program).returncode == 0
         wait_for(lambda: _ended(asyncops))
+        # what the program left behind at its exit is in the database, too
+        wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
     return asyncops
 
 
