@@ -10,15 +10,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ._frames import FINAL, Chunk, Reader, delete_acknowledged, frame, open_new, segment_name
+import msgspec
+
+from ._frames import (
+    FINAL,
+    Chunk,
+    Reader,
+    delete_acknowledged,
+    frame,
+    open_new,
+    remove_directory,
+    segment_name,
+)
 from ._journal import acknowledgement, read_acknowledgement, set_aside
 from ._wire import number_line
 
@@ -110,7 +119,7 @@ class AdoptedJournal:
         """
         self._reader.close()
         if delivered:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_directory(self.directory)
         os.close(self._lock_fd)
 
 
@@ -133,7 +142,7 @@ def adopt(root: Path) -> Iterator[AdoptedJournal]:
         if name.startswith("."):  # never finished
             with contextlib.suppress(OSError):
                 if time.time() - directory.stat().st_mtime > LEFTOVER_SECONDS:
-                    shutil.rmtree(directory, ignore_errors=True)
+                    remove_directory(directory)
             os.close(fd)
             continue
         try:
@@ -169,8 +178,8 @@ def owner_of(directory: Path) -> dict[str, Any]:
     Who owns the journal in *directory*, dead or alive; {} where that cannot be read.
     """
     try:
-        owner = json.loads((directory / "lock").read_bytes())
-    except (OSError, ValueError):
+        owner = msgspec.json.decode((directory / "lock").read_bytes())
+    except (OSError, msgspec.DecodeError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

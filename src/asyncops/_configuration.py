@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -99,6 +98,8 @@ def _api_key(value: Any) -> str | None:
 
 
 def _endpoint(value: Any) -> str:
+    from urllib.parse import urlsplit  # costs every program's start, and few name an address
+
     parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
     try:
         good = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -41,9 +41,6 @@ FIRST_BACKOFF_SECONDS = 0.5
 
 UNDECIDED_SECONDS = 0.15
 """How long an exit waits for a collector that has not had the time to answer anything yet."""
-
-_random = random.Random()  # noqa: S311 - it spreads load, it hides nothing
-"""One of our own: drawing from the shared one would change what a seeded program draws."""
 
 _BAD_CONTENT = (400, 413, 422)
 """What a collector answers to the content of a batch, rather than to who sends it or where."""
@@ -384,7 +381,8 @@ class Delivery:
         self._failures += 1
         longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
         if wait is None:
-            wait = _random.uniform(0.05, longest)
+            # not from `random`: that would change what a seeded host program draws from it
+            wait = max(0.05, longest * int.from_bytes(os.urandom(4)) / 2**32)
         self._retry_at = time.monotonic() + wait
         logger.debug("a batch could not be delivered: %s; next try in %.1f s", error, wait)
 

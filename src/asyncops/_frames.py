@@ -25,6 +25,7 @@ __all__ = [
     "delete_acknowledged",
     "frame",
     "open_new",
+    "remove_directory",
     "segment_name",
     "segment_names",
 ]
@@ -270,6 +271,16 @@ def compact(segment: Path) -> int:
         os.close(fd)
     hidden.rename(segment)
     return gone
+
+
+def remove_directory(directory: Path) -> None:
+    """
+    Remove a journal's directory and the files in it; says nothing where it cannot.
+    """
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        os.rmdir(directory)
 
 
 def open_new(path: Path, flags: int = 0) -> int:

@@ -20,9 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-import shutil
 import threading
 import time
 import zlib
@@ -30,6 +28,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from ._frames import (
     EXPENDABLE,
@@ -40,6 +40,7 @@ from ._frames import (
     delete_acknowledged,
     frame,
     open_new,
+    remove_directory,
     segment_name,
     segment_names,
 )
@@ -363,7 +364,7 @@ class FileJournal(_Numbering):
                 opened.append(open_new(hidden / name, flags))
             self._lock_fd, self._acknowledged_fd, self._open_fd = opened
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._lock_fd, json.dumps(owner).encode())
+            os.write(self._lock_fd, msgspec.json.encode(owner))
             os.pwrite(self._acknowledged_fd, acknowledgement(0), 0)
             _reserve(hidden / "reserve")
             self._fd = open_new(hidden / segment_name(1), os.O_APPEND)
@@ -371,7 +372,7 @@ class FileJournal(_Numbering):
         except BaseException:
             for fd in opened:
                 os.close(fd)
-            shutil.rmtree(hidden, ignore_errors=True)
+            remove_directory(hidden)
             raise
 
     # -- writing ------------------------------------------------------------------------------
@@ -496,7 +497,7 @@ class FileJournal(_Numbering):
             if not self._closed:
                 self._closed = True
                 if self.backlog == 0:
-                    shutil.rmtree(self.directory, ignore_errors=True)
+                    remove_directory(self.directory)
 
     def close(self) -> None:
         self.seal()
@@ -550,7 +551,7 @@ def set_aside(root: Path, source: str, line: bytes, reason: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(root / "set-aside.ndjson", flags, 0o600)
         try:
-            os.write(fd, json.dumps(entry).encode() + b"\n")
+            os.write(fd, msgspec.json.encode(entry) + b"\n")
         finally:
             os.close(fd)
 
