@@ -348,6 +348,21 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [1, 2, 3, 4, 5] == numbers(journal)
 
 
+def test_full_disk_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A Ctrl-C between a write and its counting does not make a full disk cost the record written.
+    """
+    journal = journal_in(tmp_path)
+    disk = FullDisk(monkeypatch)
+    journal.append(line(1))
+    journal.append(line(2))
+    journal._size -= 20  # as if the second had not been counted
+    disk.short = True
+    journal.append(line(3))
+
+    assert [1, 2] == numbers(Reader(journal.directory, after=0))
+
+
 def test_full_disk_read_from_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     What the disk did not take is delivered from memory.

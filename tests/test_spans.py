@@ -418,6 +418,14 @@ async def test_capture_can_be_narrowed(recording: Recording) -> None:
     ]
 
 
+def test_capture_params_that_names_nothing() -> None:
+    """
+    What cannot name arguments is refused where it is said, not when the function is called.
+    """
+    with pytest.raises(TypeError, match="not iterable"):
+        asyncops.tool(capture_params=3)  # type: ignore[call-overload]
+
+
 async def test_generator(recording: Recording) -> None:
     """
     A generator is one event from its first step to its last, with its first items.

@@ -369,6 +369,9 @@ class FileJournal(_Numbering):
             _reserve(hidden / "reserve")
             self._fd = open_new(hidden / segment_name(1), os.O_APPEND)
             hidden.rename(self.directory)
+            if self._fsync:
+                _sync_directory(self.directory)
+                _sync_directory(root)
         except BaseException:
             for fd in opened:
                 os.close(fd)
@@ -396,7 +399,9 @@ class FileJournal(_Numbering):
         data = frame(line, seq, flags)
         written = os.write(self._fd, data)
         if written != len(data):  # the disk is full in the middle of it
-            os.ftruncate(self._fd, self._size)
+            # asked of the file, not remembered: an interrupt may have come between write and count
+            end = os.lseek(self._fd, 0, os.SEEK_CUR)
+            os.ftruncate(self._fd, end - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
         if self._fsync:
@@ -415,6 +420,8 @@ class FileJournal(_Numbering):
             return
         os.close(self._fd)
         self._fd, self._size = fd, 0
+        if self._fsync:
+            _sync_directory(self.directory)
         self._keep_to_limit()
 
     def _keep_to_limit(self) -> None:
@@ -463,6 +470,8 @@ class FileJournal(_Numbering):
         with self._lock, contextlib.suppress(OSError):
             if not self._closed:
                 os.write(self._open_fd, word.encode() + b"\n")
+                if self._fsync:
+                    os.fdatasync(self._open_fd)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -512,6 +521,19 @@ class FileJournal(_Numbering):
         for fd in (self._fd, self._open_fd, self._acknowledged_fd, self._lock_fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+def _sync_directory(directory: Path) -> None:
+    """
+    Make the names in *directory* last: without it a file that was synced may be gone after a power
+    loss all the same (`fsync(2)`).
+    """
+    with contextlib.suppress(OSError):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _make_private(directory: Path) -> None:

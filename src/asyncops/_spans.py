@@ -221,7 +221,9 @@ class Span:
         ended_at = self.started_at + _clock.monotonic_ns() - self.opened_at
         client = active.client
         client.open_spans.pop(id(self), None)
+        encoder = client.encoder
         try:
+            fields = self._fields(encoder)  # first: it may move odd values to the attributes
             record = EventRecord(
                 at=ended_at,
                 session=active.id,
@@ -234,14 +236,12 @@ class Span:
                 agent=self.agent,
                 state="Success",
                 params=self._params,
-                **self._fields(client.encoder),
+                returns=NOTHING if self.returns is None else encoder.payload(self.returns),
+                attributes=encoder.payload(self.attributes) if self.attributes else NOTHING,
+                **fields,
             )
-            if self.returns is not None:
-                record = _with(record, returns=client.encoder.payload(self.returns))
-            if self.attributes:
-                record = _with(record, attributes=client.encoder.payload(self.attributes))
             if exception is not None:
-                record = self._ended_by(record, exception, client.encoder)
+                record = self._ended_by(record, exception, encoder)
         except Exception as error:
             trouble("event", "asyncops could not record %r: %r", self, error)
             return
@@ -801,6 +801,8 @@ def _make(
     name = subject if isinstance(subject, str) else None
     if isinstance(capture_params, str):  # what was meant is clear
         capture_params = [capture_params]
+    elif capture_params is not None and not isinstance(capture_params, bool):
+        capture_params = tuple(capture_params)  # what is no collection is refused here, not later
     capture = _Capture(capture_params, capture_returns)
     span = (
         LLMSpan(name, capture=capture, **options)
