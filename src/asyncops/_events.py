@@ -493,6 +493,19 @@ class SessionEndedRecord(
     failure: Failure | None = None
 
 
+class LostRecord(RecordBase, frozen=True, kw_only=True, omit_defaults=True, tag="lost"):
+    """
+    This number and those right before it, `count` in all, were given to records that had to be
+    dropped. It stands in their place.
+
+    Attributes:
+        reason: Why, in a word: `journal_max_bytes`, `disk_full` ...; docs/protocol.md has them all.
+    """
+
+    count: Count
+    reason: Label
+
+
 class SourceEndedRecord(
     RecordBase, frozen=True, kw_only=True, omit_defaults=True, tag="source_ended"
 ):
@@ -509,6 +522,7 @@ Record = (
     | EventOpenedRecord
     | EventRecord
     | SessionEndedRecord
+    | LostRecord
     | SourceEndedRecord
 )
 """Any line of a journal; its `type` key says which."""

@@ -27,6 +27,7 @@ from ..._events import (
     EventOpenedRecord,
     EventRecord,
     Failure,
+    LostRecord,
     SessionEndedRecord,
     SessionRecord,
     SourceEndedRecord,
@@ -355,6 +356,8 @@ class _Pass:
                 source.describe(item)
             elif isinstance(item, SourceEndedRecord):
                 source.ended = 1
+            elif isinstance(item, LostRecord):
+                gap = max(gap, item.count - 1) + 1
             else:
                 session = self._speaks(source, project, item.session, item.at, changed)
                 session.statements.append((source, item))
