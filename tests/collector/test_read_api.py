@@ -137,6 +137,7 @@ STORY = {
     "agents": 0,
     "errors": 1,
     "missing_records": 0,
+    "missing_by_reason": {},
 }
 
 
@@ -481,6 +482,7 @@ def test_says_how_it_is(http: httpx.Client) -> None:
     assert "# TYPE asyncops_collector_records_total counter\n" in answer.text
     assert "\nasyncops_collector_records_total 8\n" in answer.text
     assert "\nasyncops_collector_sessions 1\n" in answer.text
+    assert '\nasyncops_collector_missing_records_total{reason="disk_full"} 0\n' in answer.text
 
 
 def test_every_answer_carries_the_security_headers(story: httpx.Client) -> None:

@@ -5,8 +5,10 @@ What every store does, whatever it is made of. See test_store_fold.py for orders
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import anyio
 import msgspec
@@ -18,13 +20,17 @@ from asyncops._events import (
     EndState,
     EventRecord,
     Failure,
+    LostRecord,
+    Record,
     SourceRecord,
     TagsRecord,
     VideoRecord,
 )
 from asyncops._exceptions import SessionNotFoundError, StoreError
 from asyncops._wire import decode, encode
+from asyncops.collector.dashboard.missing import REASONS
 from asyncops.collector.store.base import (
+    MISSING_REASONS,
     EventDetail,
     RejectedLine,
     SessionQuery,
@@ -202,7 +208,86 @@ async def test_a_rejected_line_is_settled_and_missing(store: Store) -> None:
     assert (await summary(store)).missing_records == 2
     again = await store.add(source.batch(*records, rejected=bad))
     assert (again.acknowledged, again.stored) == (4, 0)
-    assert (await summary(store)).missing_records == 2
+    assert (await summary(store)).missing_by_reason == {"rejected": 2}
+
+
+def lost(source: Source, count: int, reason: str = "disk_full") -> LostRecord:
+    """
+    What a journal puts in the place of the last of *count* records.
+    """
+    source.loses(count - 1)
+    return source.says(LostRecord, count=count, reason=reason)
+
+
+async def test_what_was_dropped_is_told_by_reason(store: Store) -> None:
+    """
+    A `lost` record tells how many are missing from the session before it and why; what it does not
+    tell of a gap is unreadable.
+    """
+    source = Source()
+    records = [source.starts(OTHER), source.starts(SESSION)]
+    records += [lost(source, 10), lost(source, 1, "quota")]
+    source.loses(2)
+    records += [lost(source, 5), source.does(OTHER)]
+    await store.add(source.batch(*records))
+    session = await summary(store)
+    assert session.missing_by_reason == {"disk_full": 15, "quota": 1, "unreadable": 2}
+    assert session.missing_records == 18
+    assert (await summary(store, OTHER)).missing_records == 0
+
+
+async def test_what_was_dropped_before_any_session_waits_for_the_first(store: Store) -> None:
+    """
+    What was dropped before a source named any session is missing from the first one it names, with
+    its reasons.
+    """
+    source = Source()
+    await store.add(source.batch(source.begins(), lost(source, 3)))
+    source.loses(1)
+    await store.add(source.batch(lost(source, 2, "quota")))
+    await store.add(source.batch(source.starts(SESSION)))
+    await store.add(source.batch(source.starts(OTHER)))
+    by_reason = {"disk_full": 3, "quota": 2, "unreadable": 1}
+    assert (await summary(store)).missing_by_reason == by_reason
+    assert (await summary(store, OTHER)).missing_records == 0
+
+
+async def test_what_was_dropped_after_it_arrived_is_not_missing(store: Store) -> None:
+    """
+    Records the store has, whose acknowledgement was lost before the journal dropped them, are not
+    counted as missing.
+    """
+    source = Source()
+    await store.add(
+        source.batch(source.starts(SESSION), source.does(SESSION), source.does(SESSION))
+    )
+    record = source.says(LostRecord, count=3, reason="journal_max_bytes")
+    await store.add(source.batch(record))
+    await store.add(source.batch(record))
+    assert (await summary(store)).missing_by_reason == {"journal_max_bytes": 1}
+
+
+async def test_reasons_are_few(store: Store) -> None:
+    """
+    However many reasons a sender makes up, and however much it claims, a session holds one number
+    for those nobody knows.
+    """
+    source = Source()
+    records: list[Record] = [source.starts(SESSION)]
+    records += [lost(source, 1, f"reason {n}") for n in range(100)]
+    records += [source.says(LostRecord, count=count, reason="x") for count in (0, 2**63 - 1)]
+    await store.add(source.batch(*records))
+    assert (await summary(store)).missing_by_reason == {"unknown": 102}
+
+
+def test_every_reason_is_in_the_protocol_and_on_the_page() -> None:
+    """
+    The reasons a store keeps are those that the protocol names, and the page has words for each.
+    """
+    protocol = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    section = protocol.split("### `lost`")[1].split("###")[0].split("```")[2]
+    assert {*re.findall(r"`([a-z_]+)`", section), "unknown"} - {"reason"} == {*MISSING_REASONS}
+    assert {*REASONS} == {*MISSING_REASONS}
 
 
 # -- sessions ---------------------------------------------------------------------------------
@@ -1109,7 +1194,7 @@ async def test_counts_what_it_does(store: Store) -> None:
     assert figures["records"] == 3
     assert figures["duplicates"] == 2
     assert figures["rejected_lines"] == 1
-    assert figures["missing_records"] == 3
+    assert figures["missing_records"] == dict.fromkeys(MISSING_REASONS, 0) | {"unreadable": 3}
     assert figures["batches"] == 2
     assert figures["sessions"] == 1
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sources import START, Clock, Source, uuid
 from stores import STORES
 
-from asyncops._events import Cost, EndState, Failure, Record, TagsRecord, VideoRecord
+from asyncops._events import Cost, EndState, Failure, LostRecord, Record, TagsRecord, VideoRecord
 from asyncops.collector.store.base import (
     Batch,
     EventDetail,
@@ -53,7 +53,7 @@ def scripts(draw: st.DrawFn, number: int) -> list[Record | RejectedLine]:
     for _ in range(draw(st.integers(1, 14))):
         session = draw(st.sampled_from(SESSIONS))
         at = draw(moments)
-        what = draw(st.integers(0, 11))
+        what = draw(st.integers(0, 12))
         if what == 0:
             written.append(source.begins(pid=number, at=at))
         elif what == 1:
@@ -102,6 +102,10 @@ def scripts(draw: st.DrawFn, number: int) -> list[Record | RejectedLine]:
             )
         elif what == 10:
             source.loses(draw(st.integers(1, 3)))
+        elif what == 11:
+            source.loses(draw(st.integers(0, 3)))
+            count, reason = draw(st.integers(1, 5)), draw(st.sampled_from(["disk_full", "quota"]))
+            written.append(source.says(LostRecord, at=at, count=count, reason=reason))
         else:
             source.loses(1)
             written.append(RejectedLine(seq=source.seq, error="no"))

@@ -67,10 +67,11 @@ def test_a_computed_cost_names_its_price_table(get: Get, program: Programs) -> N
 
 def test_missing_records_are_said_plainly(get: Get, program: Programs) -> None:
     """
-    A hole in a source's numbers is told in the session's head and in the list.
+    A hole in a source's numbers is told in the session's head, with the reason, and in the list.
     """
     story = breakdown(program(), at=now())
-    assert "1 record missing." in get(story.path).text
+    head = get(story.path).text
+    assert "1 record is missing:</strong> 1 could not be read back, or never arrived." in head
     assert "1 record missing" in get("/").text
 
 

@@ -180,14 +180,18 @@ _GAUGES = frozenset({"queued_records", "sessions", "database_bytes"})
 
 
 async def metrics(request: Request) -> Response:
-    values = dict(await _store(request).statistics())
+    values = {**await _store(request).statistics()}
     values["in_flight_bytes"] = request.app.state.intake.in_flight_bytes
     values["streams"] = request.app.state.streams.open
     lines = []
     for name, value in values.items():
         gauge = name in _GAUGES or name in ("in_flight_bytes", "streams")
         full = f"asyncops_collector_{name}" + ("" if gauge else "_total")
-        lines += [f"# TYPE {full} {'gauge' if gauge else 'counter'}", f"{full} {value:g}"]
+        lines.append(f"# TYPE {full} {'gauge' if gauge else 'counter'}")
+        if isinstance(value, Mapping):
+            lines += [f'{full}{{reason="{reason}"}} {n}' for reason, n in value.items()]
+        else:
+            lines.append(f"{full} {value}")
     return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 
@@ -224,6 +228,7 @@ def session_json(session: SessionSummary | SessionDetail) -> dict[str, Any]:
         "agents": summary.agents,
         "errors": summary.errors,
         "missing_records": summary.missing_records,
+        "missing_by_reason": summary.missing_by_reason,
     }
     if isinstance(session, SessionDetail):
         result["failure"] = _failure_json(session.failure)

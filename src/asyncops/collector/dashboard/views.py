@@ -53,6 +53,7 @@ from .format import (
     web_address,
 )
 from .hosts import host_entry, host_line
+from .missing import missing_words
 from .payloads import json_html, text_html
 from .timeline import columns, in_tree_order
 
@@ -111,7 +112,7 @@ environment.globals["host_entry"] = host_entry
 environment.filters["rfc3339"] = timestamp
 for filter_ in (
     clock, compact, cost_of, count, dollars, duration, exact_time, json_html, percent, plural,
-    relative_time, text_html, web_address,
+    missing_words, relative_time, text_html, web_address,
 ):  # fmt: skip
     environment.filters[filter_.__name__] = filter_
 

@@ -17,6 +17,7 @@ from ..._events import Cost, EventKind, EventState, Failure, Record
 from .changes import Changes
 
 __all__ = [
+    "MISSING_REASONS",
     "ApiKey",
     "Batch",
     "Day",
@@ -41,6 +42,25 @@ SessionState = Literal["Running", "Success", "Fail", "Cancelled", "Indeterminate
 
 SessionSort = Literal["started", "duration", "cost", "tokens", "events", "errors"]
 """What a list of sessions can be ordered by, always the newest, longest, dearest ... first."""
+
+MISSING_REASONS = (
+    "journal_max_bytes",
+    "disk_full",
+    "quota",
+    "read_only",
+    "permission",
+    "journal_removed",
+    "io_error",
+    "memory_full",
+    "process_died",
+    "rejected",
+    "unreadable",
+    "unknown",
+)
+"""
+Why a record may be missing. What a sender calls otherwise is kept as `unknown`, so that nobody can
+fill a session with reasons; and so is what was missing before reasons were kept.
+"""
 
 LEASE_SECONDS = 30.0
 """An open session is Indeterminate once all its sources have been silent for this long."""
@@ -117,7 +137,8 @@ class SessionSummary:
             the time of its last record; None while it runs.
         cost: Nano-dollars, or None where no event said what it cost.
         costs_unknown: LLM events that did not say what they cost.
-        missing_records: Records its sources numbered that never arrived or could not be read.
+        missing_by_reason: How many records its sources numbered that are not here, by reason, one
+            of `MISSING_REASONS`.
         last_record_at: The latest `at` of its records.
     """
 
@@ -143,7 +164,14 @@ class SessionSummary:
     tools: int
     agents: int
     errors: int
-    missing_records: int
+    missing_by_reason: Mapping[str, int]
+
+    @property
+    def missing_records(self) -> int:
+        """
+        How many records are missing in all.
+        """
+        return sum(self.missing_by_reason.values())
 
 
 @attrs.frozen(kw_only=True)
@@ -404,9 +432,10 @@ class Store(Protocol):
         """
         ...
 
-    async def statistics(self) -> Mapping[str, float]:
+    async def statistics(self) -> Mapping[str, float | Mapping[str, float]]:
         """
         Counters for `/metrics`: records, duplicates, rejected lines, batches, sessions, bytes ...
+        What is counted by reason is a mapping.
         """
         ...
 

@@ -300,13 +300,13 @@ class SQLiteStore:
     async def project_of_key(self, key_hash: bytes) -> str | None:
         return await self._read(read_key_project, key_hash)
 
-    async def statistics(self) -> Mapping[str, float]:
+    async def statistics(self) -> Mapping[str, float | Mapping[str, float]]:
         sessions, database_bytes = await self._read(_size)
         return {
             "records": self._writer.records,
             "duplicates": self._writer.duplicates,
             "rejected_lines": self._writer.rejected,
-            "missing_records": self._writer.missing,
+            "missing_records": dict(self._writer.missing),
             "batches": self._batches,
             "transactions": self._transactions,
             "queued_records": self._queued_records,

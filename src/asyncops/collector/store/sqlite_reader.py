@@ -99,7 +99,7 @@ _SUMMARY = (
     f"s.key, s.id, s.name, {_STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
     " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
-    " s.tools, s.agents, s.errors, s.missing_records"
+    " s.tools, s.agents, s.errors, s.missing"
 )
 _DURATION = (
     "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
@@ -288,7 +288,7 @@ def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
         tools=row[21],
         agents=row[22],
         errors=row[23],
-        missing_records=row[24],
+        missing_by_reason=msgspec.json.decode(row[24]),
     )
 
 

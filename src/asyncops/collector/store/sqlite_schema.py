@@ -16,7 +16,7 @@ from ..._exceptions import StoreError
 
 __all__ = ["MAX_SUM", "SEQ_BITS", "event_id", "event_number", "open_reader", "open_writer"]
 
-VERSION = 1
+VERSION = 2
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -39,7 +39,6 @@ CREATE TABLE sources (
     project INTEGER NOT NULL,
     id TEXT NOT NULL,
     mark INTEGER NOT NULL DEFAULT 0,          -- records up to this number are settled
-    unattributed INTEGER NOT NULL DEFAULT 0,  -- missing records no session is known for yet
     last_session INTEGER,
     last_seen_at INTEGER NOT NULL DEFAULT 0,  -- by the collector's clock
     ended INTEGER NOT NULL DEFAULT 0,
@@ -48,6 +47,7 @@ CREATE TABLE sources (
     sdk TEXT,
     started_at INTEGER,
     host TEXT,                      -- JSON
+    missing TEXT NOT NULL DEFAULT '{}',       -- as a session's, while none is known for them
     UNIQUE (project, id)
 );
 
@@ -79,7 +79,7 @@ CREATE TABLE sessions (
     tools INTEGER NOT NULL DEFAULT 0,
     agents INTEGER NOT NULL DEFAULT 0,
     errors INTEGER NOT NULL DEFAULT 0,
-    missing_records INTEGER NOT NULL DEFAULT 0,
+    missing TEXT NOT NULL DEFAULT '{}',       -- records by reason, JSON
     UNIQUE (project, id)
 );
 CREATE INDEX sessions_started ON sessions (project, started_at);
@@ -160,6 +160,18 @@ CREATE TABLE keys (
     revoked_at INTEGER
 ) WITHOUT ROWID;
 """
+
+MIGRATIONS = {
+    1: """
+ALTER TABLE sources ADD COLUMN missing TEXT NOT NULL DEFAULT '{}';
+UPDATE sources SET missing = json_object('unknown', unattributed) WHERE unattributed;
+ALTER TABLE sources DROP COLUMN unattributed;
+ALTER TABLE sessions ADD COLUMN missing TEXT NOT NULL DEFAULT '{}';
+UPDATE sessions SET missing = json_object('unknown', missing_records) WHERE missing_records;
+ALTER TABLE sessions DROP COLUMN missing_records;
+""",
+}
+"""What makes the tables of a version those of the next."""
 
 
 def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
@@ -242,10 +254,17 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         if version == 0:
             if connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
                 raise StoreError(f"{path} is a database of something else: choose another file")
-            for statement in TABLES.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            _execute_all(connection, TABLES)
+        else:
+            for older in range(version, VERSION):
+                _execute_all(connection, MIGRATIONS[older])
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)

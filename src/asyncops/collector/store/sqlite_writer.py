@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
 from operator import attrgetter
 from typing import Any
@@ -34,7 +35,7 @@ from ..._events import (
     SourceRecord,
 )
 from ..._wire import decode, encode, label
-from .base import LEASE_SECONDS, Batch, Outcome, RejectedLine
+from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine
 from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
 from .sqlite_schema import MAX_SUM, SEQ_BITS, event_number
 
@@ -42,6 +43,8 @@ __all__ = ["Payload", "SQLiteWriter"]
 
 MAX_KNOWN_LABELS = 100_000
 """How many labels are remembered to spare looking them up."""
+
+NOTHING_MISSING = "{}"
 
 _LEASE = int(LEASE_SECONDS * 1e9)
 
@@ -93,7 +96,6 @@ class _Source:
     key: int
     id: str
     mark: int
-    unattributed: int
     last_session: int | None
     last_seen_at: int
     ended: int
@@ -102,6 +104,7 @@ class _Source:
     sdk: str | None
     started_at: int | None
     host: Any
+    missing: str
 
     def describe(self, record: SourceRecord) -> None:
         """
@@ -167,7 +170,7 @@ class _Session:
     tools: int
     agents: int
     errors: int
-    missing_records: int
+    missing: str
 
     project_key: int = attrs.field(kw_only=True, metadata={"column": False})
     is_new: bool = attrs.field(kw_only=True, metadata={"column": False})
@@ -240,7 +243,6 @@ _SUMS = (
     "completion_tokens",
     "cached_tokens",
     "reasoning_tokens",
-    "missing_records",
 )
 """The sums of a session that what is recorded could make too large."""
 
@@ -267,7 +269,7 @@ class SQLiteWriter:
         records: How many records it stored.
         duplicates: How many it had already.
         rejected: How many lines it was told of that were no records.
-        missing: How many numbers were left out between records.
+        missing: How many numbers have no record here, by reason.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -275,7 +277,7 @@ class SQLiteWriter:
         self.records = 0
         self.duplicates = 0
         self.rejected = 0
-        self.missing = 0
+        self.missing = Counter(dict.fromkeys(MISSING_REASONS, 0))
         self.labels: dict[tuple[int, str, str], int] = {}
         self.session_labels: set[tuple[int, int]] = set()
 
@@ -302,7 +304,7 @@ class SQLiteWriter:
         self.records += this.records
         self.duplicates += this.duplicates
         self.rejected += this.rejected
-        self.missing += this.missing
+        self.missing.update(this.missing)
         return outcomes
 
 
@@ -315,7 +317,7 @@ class _Pass:
         self.records = 0
         self.duplicates = 0
         self.rejected = 0
-        self.missing = 0
+        self.missing: Counter[str] = Counter()
         self._writer = writer
         self._execute = writer.connection.execute
         self._executemany = writer.connection.executemany
@@ -341,10 +343,11 @@ class _Pass:
             if seq <= source.mark:
                 duplicates += not isinstance(item, RejectedLine)
                 continue
-            gap = seq - source.mark - 1
+            unexplained = seq - source.mark - 1
             source.mark = seq
             if isinstance(item, RejectedLine):
-                self._miss(source, gap + 1, None, changed)
+                self._miss(source, "unreadable", unexplained, None, changed)
+                self._miss(source, "rejected", 1, None, changed)
                 continue
             stored += 1
             source.ended = 0
@@ -357,7 +360,10 @@ class _Pass:
             elif isinstance(item, SourceEndedRecord):
                 source.ended = 1
             elif isinstance(item, LostRecord):
-                gap = max(gap, item.count - 1) + 1
+                # some of what was dropped may have arrived before, and is not missing
+                lost = min(max(item.count, 1), unexplained + 1)
+                unexplained += 1 - lost
+                self._miss(source, item.reason, lost, None, changed)
             else:
                 session = self._speaks(source, project, item.session, item.at, changed)
                 session.statements.append((source, item))
@@ -365,8 +371,7 @@ class _Pass:
                     session.sources[source.key] = batch.received_at
                 elif isinstance(item, SessionRecord):
                     session.sources[source.key] = 0
-            if gap or source.unattributed:
-                self._miss(source, gap, session, changed)
+            self._miss(source, "unreadable", unexplained, session, changed)
         self.records += stored
         self.duplicates += duplicates
         self.rejected += len(batch.rejected)
@@ -386,22 +391,33 @@ class _Pass:
         if at > session.last_record_at:
             session.last_record_at = at
         session.sources.setdefault(source.key, None)
+        if source.missing != NOTHING_MISSING:
+            session.missing = _with_missing(session.missing, msgspec.json.decode(source.missing))
+            source.missing = NOTHING_MISSING
         return session
 
     def _miss(
-        self, source: _Source, records: int, session: _Session | None, changed: dict[str, None]
+        self,
+        source: _Source,
+        reason: str,
+        records: int,
+        session: _Session | None,
+        changed: dict[str, None],
     ) -> None:
         """
-        Note that *records* before one of *session* are missing, or whose turn that is if None.
+        Note that *records* before one of *session* are missing, or of the last session that the
+        source spoke of if None.
         """
-        self.missing += records
+        if not records:
+            return
+        missing = {reason if reason in MISSING_REASONS else "unknown": records}
+        self.missing.update(missing)
         if session is None and source.last_session is not None:
             session = self._session_by_key(source.last_session)
         if session is None:
-            source.unattributed = min(source.unattributed + records, MAX_SUM)
+            source.missing = _with_missing(source.missing, missing)
         else:
-            session.missing_records += records + source.unattributed
-            source.unattributed = 0
+            session.missing = _with_missing(session.missing, missing)
             changed[session.id] = None
 
     # -- rows out ---------------------------------------------------------------------------------
@@ -423,12 +439,11 @@ class _Pass:
             self._store_labels(session)
             self._store_models(session)
         self._executemany(
-            "UPDATE sources SET mark = ?, unattributed = ?, last_session = ?, last_seen_at = ?,"
-            " ended = ?, pid = ?, boot_id = ?, sdk = ?, started_at = ?, host = ? WHERE key = ?",
+            "UPDATE sources SET mark = ?, last_session = ?, last_seen_at = ?, ended = ?, pid = ?,"
+            " boot_id = ?, sdk = ?, started_at = ?, host = ?, missing = ? WHERE key = ?",
             [
                 (
                     source.mark,
-                    source.unattributed,
                     source.last_session,
                     source.last_seen_at,
                     source.ended,
@@ -437,6 +452,7 @@ class _Pass:
                     source.sdk,
                     source.started_at,
                     None if source.host is None else json.dumps(source.host),
+                    source.missing,
                     source.key,
                 )
                 for source in self._sources.values()
@@ -678,6 +694,15 @@ def _take_event(session: _Session, source: _Source, record: EventOpenedRecord) -
             return  # closed events never change, open ones only by being closed
         del session.arriving[number]  # so that it is the latest
     session.arriving[number] = (source.key, record)
+
+
+def _with_missing(known: str, more: Mapping[str, int]) -> str:
+    """
+    The records by reason that *known* tells as JSON, and *more*.
+    """
+    total = Counter(msgspec.json.decode(known))
+    total.update(more)
+    return _encoder.encode({name: min(n, MAX_SUM) for name, n in total.items()}).decode()
 
 
 def read_statements(connection: sqlite3.Connection, session: int) -> list[Statement]:

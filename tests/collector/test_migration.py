@@ -1,0 +1,112 @@
+"""
+Databases that older versions left.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from sources import Clock, Source, uuid
+
+from asyncops._exceptions import StoreError
+from asyncops.collector.store.base import SessionQuery
+from asyncops.collector.store.sqlite import SQLiteStore
+from asyncops.collector.store.sqlite_schema import VERSION
+
+pytestmark = pytest.mark.anyio
+
+SESSION = uuid(1)
+VERSION_1 = Path(__file__).with_name("version_1.sql").read_text()
+
+
+def left(path: Path, script: str) -> Path:
+    """
+    The database that *script* makes.
+    """
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(script)
+    connection.close()
+    path.chmod(0o600)
+    return path
+
+
+def schema(path: Path) -> tuple[object, ...]:
+    """
+    What a database says of itself: its version, its tables and their columns.
+    """
+    connection = sqlite3.connect(path)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()
+        columns = connection.execute(
+            "SELECT t.name, c.name, c.type, c.[notnull], c.dflt_value, c.pk"
+            " FROM sqlite_schema t, pragma_table_info(t.name) c"
+            " WHERE t.name NOT LIKE 'sqlite%' ORDER BY 1, 2"
+        ).fetchall()
+        return version, columns
+    finally:
+        connection.close()
+
+
+async def test_a_database_of_version_1_opens_and_keeps_everything(tmp_path: Path) -> None:
+    """
+    What an older collector stored is all there, what it missed is missing for an unknown reason,
+    and its sources go on where they were.
+    """
+    path = left(tmp_path / "collector.db", VERSION_1)
+    store = SQLiteStore(path, clock=Clock())
+    try:
+        detail = await store.session("default", SESSION)
+        summary = detail.summary
+        assert (summary.name, summary.state, summary.reason) == ("nightly", "Fail", "no")
+        assert (summary.events, summary.prompt_tokens, summary.cost) == (1, 3, 500_000_000)
+        assert summary.tags == ("eval",)
+        assert summary.missing_by_reason == {"unknown": 3}
+        (process,) = detail.sources
+        assert (process.pid, process.host) == (7, {"os": {"name": "Linux"}})
+        (event,) = (await store.events("default", SESSION)).events
+        assert (event.summary.model, event.params) == ("m", {"q": 1})
+        for query in (
+            SessionQuery(tags=("eval",)),
+            SessionQuery(model="m"),
+            SessionQuery(q="step"),
+        ):
+            assert (await store.sessions("default", query)).sessions == (summary,)
+
+        one, other = Source(1), Source(2)
+        one.seq, other.seq = 6, 5
+        assert (await store.add(one.batch(one.does(SESSION)))).stored == 0  # it had that one
+        other.loses(1)
+        assert (await store.add(other.batch(other.joins(SESSION)))).stored == 1
+        summary = (await store.session("default", SESSION)).summary
+        assert summary.missing_by_reason == {"unknown": 7, "unreadable": 1}
+    finally:
+        await store.aclose()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path) -> None:
+    """
+    The tables of a database that was upgraded are those of one that was just made.
+    """
+    upgraded = left(tmp_path / "old.db", VERSION_1)
+    await SQLiteStore(upgraded).aclose()
+    await SQLiteStore(tmp_path / "new.db").aclose()
+    assert schema(upgraded) == schema(tmp_path / "new.db")
+    assert schema(upgraded)[0] == (VERSION,)
+
+
+async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """
+    A database that cannot be upgraded is left as it was, with an error that names it.
+    """
+    path = left(
+        tmp_path / "collector.db", f"{VERSION_1}\nALTER TABLE sessions ADD missing INTEGER;"
+    )
+    before = schema(path)
+    with pytest.raises(StoreError, match=r"collector\.db"):
+        SQLiteStore(path)
+    assert schema(path) == before
