@@ -305,7 +305,7 @@ async def test_answer_that_acknowledges_nothing() -> None:
     class Forgetful(MemoryExporter):
         async def export(self, source: str, lines: Sequence[bytes]) -> Answer:
             await super().export(source, lines)
-            return Answer(0 if len(self.batches) < 3 else 99)
+            return Answer(0 if len(self.batches) < 3 else 2)
 
     journal, exporter = filled(2), Forgetful()
     async with delivering(journal, exporter):
@@ -406,7 +406,8 @@ async def test_exit_waits_for_a_collector_that_answers() -> None:
         await until(lambda: delivery.answered)
         journal.append(b'{"n":0}')
         began = time.monotonic()
-        await asyncio.to_thread(delivery.drain_at_exit, 2.0)
+        delivery.hurry()
+        await asyncio.to_thread(delivery.drain_at_exit, began, 2.0)
 
         assert time.monotonic() - began < 1.0
         assert [1, 2] == delivered(exporter)
@@ -428,7 +429,8 @@ async def test_exit_does_not_wait_for_one_that_does_not(*, silent: bool) -> None
     async with delivering(journal, Silent()) as delivery:
         await until(lambda: silent or delivery.tried)
         began = time.monotonic()
-        await asyncio.to_thread(delivery.drain_at_exit, 2.0)
+        delivery.hurry()
+        await asyncio.to_thread(delivery.drain_at_exit, began, 2.0)
 
         assert time.monotonic() - began < 0.25
         assert 1 == journal.backlog

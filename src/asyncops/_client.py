@@ -315,19 +315,26 @@ class Client:
         _forget(self)
         return delivered
 
-    def exit(self, deadline: float) -> None:
+    def finish(self) -> None:
         """
-        The interpreter exits: say how, wait for the collector if it has been answering.
+        The interpreter exits: say how, and send what there is.
+        """
+        self._end_sessions(_uncaught(), "process exited without end_session()")
+        if self._journal is not None:
+            self._finish(self._journal)
+            if self._delivery is not None:
+                self._delivery.hurry()
+
+    def drain(self, began: float) -> None:
+        """
+        After `finish`: wait for the collector if it has been answering, up to `shutdown_timeout`
+        after *began*.
         """
         journal, delivery = self._journal, self._delivery
-        self._end_sessions(_uncaught(), "process exited without end_session()")
-        if journal is None:
-            return
-        self._finish(journal)
-        if delivery is not None and self._running is not None:
-            seconds = min(self.configuration.shutdown_timeout, deadline - time.monotonic())
-            delivery.drain_at_exit(seconds)
-        journal.seal()
+        if journal is not None:
+            if delivery is not None and self._running is not None:
+                delivery.drain_at_exit(began, self.configuration.shutdown_timeout)
+            journal.seal()
 
     def _finish(self, journal: Journal) -> None:
         if not self._host_told:  # a program too short for the first tick
@@ -446,11 +453,14 @@ def _at_exit() -> None:
     Runs in a child of a bare `os.fork`, too; there `after_fork` has already made it another source.
     """
     clients = list(_clients)
-    timeout = max((client.configuration.shutdown_timeout for client in clients), default=0.0)
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     for client in clients:
         with contextlib.suppress(Exception):
-            client.exit(deadline)
+            client.finish()
+    with contextlib.suppress(KeyboardInterrupt):  # somebody will not wait: then nor do we
+        for client in clients:
+            with contextlib.suppress(Exception):
+                client.drain(began)
     if isinstance(_uncaught(), KeyboardInterrupt):
         # CPython remembers an uncaught Ctrl-C to die of SIGINT in the end, as a shell expects, but
         # forgets it whenever source text is executed, as importing a module may do meanwhile (in

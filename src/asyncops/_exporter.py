@@ -39,6 +39,9 @@ MAX_BACKOFF_SECONDS = 60.0
 
 FIRST_BACKOFF_SECONDS = 0.5
 
+LEAST_BACKOFF_SECONDS = 0.05
+"""However we are hurried, a collector that failed is left alone for this long."""
+
 UNDECIDED_SECONDS = 0.15
 """How long an exit waits for a collector that has not had the time to answer anything yet."""
 
@@ -131,6 +134,7 @@ class Delivery:
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
         self._retry_at = 0.0
+        self._not_before = 0.0
         self._heard_at = -HEARTBEAT_SECONDS
         self._adopted_at = -ADOPT_SECONDS
         self._held: Chunk | None = None
@@ -151,25 +155,23 @@ class Delivery:
 
     def hurry(self) -> None:
         """
-        Send what there is without waiting for more; from any thread.
+        Send what there is without waiting for more, nor for our own backoff; from any thread.
         """
         background.call_soon(self._hurry)
 
     def _hurry(self) -> None:
         self._hurried = True
-        self._retry_at = 0.0
+        self._retry_at = self._not_before
         self._event.set()
 
-    def drain_at_exit(self, seconds: float) -> None:
+    def drain_at_exit(self, began: float, seconds: float) -> None:
         """
-        Wait until all is delivered: up to *seconds* if the collector has been answering, next to
-        nothing if it has not. From the main thread while the interpreter exits.
+        Wait until all is delivered: up to *seconds* after *began* if the collector has been
+        answering, next to nothing if it has not. From the main thread while the interpreter exits,
+        after `hurry`.
         """
-        self.hurry()
-        end = time.monotonic() + seconds
-        undecided = time.monotonic() + min(UNDECIDED_SECONDS, seconds)
-        while self._journal.backlog and time.monotonic() < end:
-            if not self.answered and (self.tried or time.monotonic() >= undecided):
+        while self._journal.backlog and (waited := time.monotonic() - began) < seconds:
+            if not self.answered and (self.tried or waited >= UNDECIDED_SECONDS):
                 return
             time.sleep(0.001)
 
@@ -187,7 +189,7 @@ class Delivery:
                     await self._work()
                 except Exception as error:  # a disk that fails under us, a host that lies
                     trouble("delivery", "asyncops could not deliver: %r; it will try again", error)
-                    self._failed(error, None)
+                    self._failed(error)
         except asyncio.CancelledError:
             if not self._closing:
                 raise
@@ -302,29 +304,35 @@ class Delivery:
         try:
             answer = await self._exporter.export(journal.source, chunk.lines)
         except CollectorUnavailableError as error:
-            self._failed(error, error.retry_after)
+            self._failed(error, asked=error.retry_after)
             return chunk
         except BatchRejectedError as error:
             if error.status_code in _BAD_CONTENT:
                 return await self._divide(journal, chunk, error)
             trouble("rejected", "the collector does not take what asyncops sends (%s); it stays in"
                     " the journal, check api_key and endpoint", error)  # fmt: skip
-            self._failed(error, SLOW_RETRY_SECONDS)
+            self._failed(error, pause=SLOW_RETRY_SECONDS)
             return chunk
         except Exception as error:
             trouble("export", "asyncops could not send a batch: %r; it stays in the journal", error)
-            self._failed(error, None)
+            self._failed(error)
+            return chunk
+        done = sum(number <= answer.acknowledged for number in chunk.numbers)
+        if journal is self._journal and answer.acknowledged > self._journal.last_seq:
+            trouble("answer", "what answers asyncops acknowledges records that there never were: it"
+                    " is no collector; all stays in the journal, check endpoint")  # fmt: skip
+            self._failed(CollectorUnavailableError("it acknowledged too much"))
+            return chunk
+        if not done:
+            self._failed(CollectorUnavailableError("it acknowledged nothing"))
             return chunk
         self._succeeded()
+        settled = Chunk(chunk.lines[:done], chunk.numbers[:done])
         for rejected in answer.rejected:
-            self._set_aside(journal, chunk, rejected)
-        done = sum(number <= answer.acknowledged for number in chunk.numbers)
-        if done:
-            journal.acknowledge(chunk.numbers[done - 1])
+            self._set_aside(journal, settled, rejected)
+        journal.acknowledge(settled.last)
         if done == len(chunk.numbers):
             return None
-        if not done:
-            self._failed(CollectorUnavailableError("it acknowledged nothing"), None)
         return Chunk(chunk.lines[done:], chunk.numbers[done:])
 
     async def _divide(
@@ -344,7 +352,7 @@ class Delivery:
             return await self._send(journal, Chunk([smaller], chunk.numbers))
         # Before a record is given up: does it take anything at all? Not if it answers 400 to all.
         if not await self._alive(journal.source):
-            self._failed(error, SLOW_RETRY_SECONDS)
+            self._failed(error, pause=SLOW_RETRY_SECONDS)
             return chunk
         self._set_aside(journal, chunk, RejectedRecord(chunk.last, str(error)))
         journal.acknowledge(chunk.last)
@@ -369,21 +377,25 @@ class Delivery:
             logger.debug("the collector answers again")
         self._failures = 0
         self._retry_at = 0.0
+        self._not_before = 0.0
         self._heard_at = time.monotonic()
         self.answered = self.tried = True
 
-    def _failed(self, error: Exception, wait: float | None) -> None:
+    def _failed(self, error: Exception, *, asked: float | None = None, pause: float = 0.0) -> None:
         """
-        Wait as long as we were asked to, else between nothing and an ever longer time: what many
-        clients lost at the same moment they must not all send again at the same moment.
+        Wait as long as the collector *asked* for or *pause* says, and then between nothing and an
+        ever longer time: what many clients lost at the same moment they must not all send again at
+        the same moment. Who hurries us can shorten all of that but what was asked for.
         """
         self.answered, self.tried = False, True
         self._failures += 1
         longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
-        if wait is None:
-            # not from `random`: that would change what a seeded host program draws from it
-            wait = max(0.05, longest * int.from_bytes(os.urandom(4)) / 2**32)
-        self._retry_at = time.monotonic() + wait
+        # not from `random`: that would change what a seeded host program draws from it
+        jitter = max(LEAST_BACKOFF_SECONDS, longest * int.from_bytes(os.urandom(4)) / 2**32)
+        wait = max(asked or 0.0, pause) + jitter
+        now = time.monotonic()
+        self._not_before = now + max(asked or 0.0, LEAST_BACKOFF_SECONDS)
+        self._retry_at = now + wait
         logger.debug("a batch could not be delivered: %s; next try in %.1f s", error, wait)
 
     async def _heartbeat(self) -> None:
@@ -392,9 +404,9 @@ class Delivery:
             try:
                 await self._exporter.export(self._journal.source, ())
             except CollectorUnavailableError as error:
-                self._failed(error, error.retry_after)
+                self._failed(error, asked=error.retry_after)
             except Exception as error:
-                self._failed(error, SLOW_RETRY_SECONDS)
+                self._failed(error, pause=SLOW_RETRY_SECONDS)
             else:
                 self._succeeded()
 

@@ -38,6 +38,10 @@ MAX_RETRY_AFTER = 300.0
 _CONNECT_TIMEOUT = 5.0
 
 
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
+
+
 class HTTPExporter:
     """
     Sends batches to a collector: `POST /v1/records`, as docs/protocol.md says.
@@ -101,7 +105,7 @@ class HTTPExporter:
         )
         response = await self._transport.handle_async_request(request)
         try:
-            return _answer(response, await _read(response))
+            return _answer(response, await _read(response), self._api_key)
         finally:
             with contextlib.suppress(Exception):
                 await response.aclose()
@@ -125,27 +129,33 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(data)
 
 
-def _answer(response: httpx.Response, data: bytes) -> Answer:
+def _answer(response: httpx.Response, data: bytes, api_key: str | None) -> Answer:
     status = response.status_code
     if status == 200:
         try:
             return msgspec.json.decode(data, type=Answer)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             raise CollectorUnavailableError("an answer that is not a collector's") from None
-    said = _error(data)
+    said = f"{status} {_error(data, api_key)}".rstrip()
     if status in (408, 425, 429) or status >= 500:
         raise CollectorUnavailableError(
-            f"{status} {said}".rstrip(), retry_after=_retry_after(response), status_code=status
+            said, retry_after=_retry_after(response), status_code=status
         )
-    raise BatchRejectedError(f"{status} {said}".rstrip(), status_code=status)
+    raise BatchRejectedError(said, status_code=status)
 
 
-def _error(data: bytes) -> str:
+def _error(data: bytes, api_key: str | None) -> str:
+    """
+    What the answer says is wrong, fit for the host's log: one line, and without the key, which
+    whoever answers there may repeat.
+    """
     try:
-        answer = msgspec.json.decode(data)
-        return str(answer["error"])[:500]
-    except (msgspec.MsgspecError, LookupError, TypeError):
+        said = msgspec.json.decode(data, type=_Refusal).error
+    except (msgspec.MsgspecError, RecursionError):
         return ""
+    if api_key is not None:
+        said = said.replace(api_key, "[api_key]")
+    return "".join(c if c.isprintable() else " " for c in said[:500])
 
 
 def _retry_after(response: httpx.Response) -> float | None:
