@@ -130,6 +130,24 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """
+    Everything fails at random for five minutes, and nothing is lost: `-- --seconds 60 --seed 7`.
+    """
+    session.install("-e", ".[server]")
+    session.run("python", "tests/faults/chaos.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """
+    The suite is checked, too: what it must not miss is broken, one thing at a time.
+    """
+    session.install("-e", ".[server]", *_dependencies("tests"))
+    session.run("python", "tests/mutants.py", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """
     What recording, delivery and ingest cost, as ratios in one run.

@@ -1,0 +1,27 @@
+"""
+Everything fails at random for a while, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from chaos import Chaos
+
+SECONDS = 20.0
+"""The long one is `nox -s chaos`."""
+
+
+@pytest.mark.timeout(300)
+def test_chaos(tmp_path: Path) -> None:
+    """
+    Recorders, collector and network are killed and cut at random; every event whose call had
+    returned is stored once, and every session has its true end state.
+    """
+    seed = int(os.environ.get("CHAOS_SEED") or int.from_bytes(os.urandom(4)))
+    summary = Chaos(tmp_path, seed=seed, seconds=SECONDS).run()
+
+    assert summary.good, f"CHAOS_SEED={seed}\n{summary}"
+    assert summary.recorded > 1_000
