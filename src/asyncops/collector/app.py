@@ -46,6 +46,8 @@ SECURITY_HEADERS = {
 }
 
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+RETRY_SOON = {"Retry-After": "1"}
+
 _logger = logging.getLogger("asyncops")
 
 
@@ -78,7 +80,9 @@ class CollectorSettings:
         hosts: Names it is asked for by besides `host`: behind a proxy, in a network.
         limits: How much one request may bring.
         max_streams: How many live views may be open.
-        max_connections: How many connections may be open.
+        max_connections: How many connections may be open, as far as the limit on open files lets
+            them. At the limit those that wait for a request make room; nine in ten may be busy with
+            one, further requests are put off.
         header_timeout: Seconds that whoever connects has to say what it wants.
     """
 
@@ -118,7 +122,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
             *views.routes(),
         ],
         middleware=[
-            Middleware(GuardMiddleware),
+            Middleware(GuardMiddleware, max_requests=settings.max_connections * 9 // 10),
             Middleware(auth.HostMiddleware, hosts=hosts, any_address=any_address),
             Middleware(auth.AuthMiddleware, trusted_project=trusted_project),
         ],
@@ -160,10 +164,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 class GuardMiddleware:
     """
     Puts the security headers on every answer, and answers what nobody else could.
+
+    Args:
+        max_requests: How many may go on at once; further ones are put off.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, max_requests: int) -> None:
         self.app = app
+        self.max_requests = max_requests
+        self.requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -181,6 +190,13 @@ class GuardMiddleware:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        if self.requests >= self.max_requests:
+            busy = _error(
+                Request(scope), 503, "the collector is busy with other requests", RETRY_SOON
+            )
+            await busy(scope, receive, guarded)
+            return
+        self.requests += 1
         try:
             await self.app(scope, receive, guarded)
         except Exception:
@@ -190,6 +206,8 @@ class GuardMiddleware:
             await _error(Request(scope), 500, "the collector failed; its log says why")(
                 scope, receive, guarded
             )
+        finally:
+            self.requests -= 1
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -202,7 +220,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
-    return _error(request, 503, str(error), {"Retry-After": "1"})
+    return _error(request, 503, str(error), RETRY_SOON)
 
 
 def _error(

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import functools
 import logging
+import resource
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, cast
 
+import attrs
 import h11
 import uvicorn
 from starlette.applications import Starlette
@@ -28,10 +30,22 @@ __all__ = ["EmbeddedCollector", "serve"]
 KEEP_ALIVE_SECONDS = 30
 """Programs that record are heard from every 10 seconds; their connections stay open meanwhile."""
 
+SEND_SECONDS = 30
+"""How long whoever asked may take nothing of an answer; then the kernel breaks the connection."""
+
 SHUTDOWN_SECONDS = 5
 """How long requests may take to end when the collector goes down."""
 
 MAX_HEADER_BYTES = 65_536
+
+BACKLOG = 2_048
+"""How many connections may wait to be accepted."""
+
+ACCEPTED_AT_ONCE = 100
+"""How many connections are taken before those that make room for them are closed."""
+
+OTHER_FILES = 200
+"""How many files may be open besides connections: the database's, and those accepted at once."""
 
 Background = Callable[[Starlette], Awaitable[None]]
 """Something that goes on beside the server, from its start until it goes down."""
@@ -136,6 +150,7 @@ class _Server(uvicorn.Server):
         ready: Callable[[str], None] | None,
         background: Background | None,
     ) -> None:
+        settings = attrs.evolve(settings, max_connections=_max_connections(settings))
         self.app = create_app(settings)
         self.listener = listener
         self._ready = ready
@@ -146,7 +161,7 @@ class _Server(uvicorn.Server):
                 self.app,
                 http=cast(
                     "type[_Protocol]",
-                    functools.partial(_Protocol, header_timeout=settings.header_timeout),
+                    functools.partial(_Protocol, settings=settings),
                 ),
                 ws="none",
                 loop="asyncio",
@@ -158,13 +173,14 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-                limit_concurrency=settings.max_connections,
+                backlog=ACCEPTED_AT_ONCE,
                 h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.listener.listen(BACKLOG)  # asyncio takes the number for both, the kernel can hold more
         if self._background is not None:
             self._beside = asyncio.create_task(self._run_background(self._background))
         if self._ready is not None:
@@ -186,17 +202,23 @@ class _Server(uvicorn.Server):
 
 class _Protocol(H11Protocol):
     """
-    uvicorn's HTTP, with an end to waiting for a request to begin, and with JSON for what is none.
+    uvicorn's HTTP, with an end to waiting for a request to begin, with JSON for what is none, and
+    with no more connections than there may be.
     """
 
-    def __init__(self, *args: Any, header_timeout: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, settings: CollectorSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._header_timeout = header_timeout
+        self._max_connections = settings.max_connections
+        self._header_timeout = settings.header_timeout
         self._given_up: asyncio.TimerHandle | None = None
+        self._made_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._made_at = self.loop.time()
         self._wait_for_request()
+        if len(self.connections) > self._max_connections:
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -211,12 +233,32 @@ class _Protocol(H11Protocol):
         """
         Give the sender so long to say what it wants, however slowly it goes about it.
         """
-        begun = self.cycle is not None and not self.cycle.response_complete
+        begun = self._is_busy()
         if begun and self._given_up is not None:
             self._given_up.cancel()
             self._given_up = None
         elif not begun and self._given_up is None:
             self._given_up = self.loop.call_later(self._header_timeout, self.transport.close)
+
+    def _is_busy(self) -> bool:
+        """
+        Whether there is a request that was not answered yet.
+        """
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        """
+        Close the connection that has waited longest for a request; rather one that never brought
+        any than one that is kept alive between two.
+        """
+        waiting = [
+            other
+            for other in self.connections
+            if isinstance(other, _Protocol) and not other._is_busy()
+        ]
+        oldest = min(waiting, key=lambda other: (other.cycle is not None, other._made_at))
+        self.connections.discard(oldest)
+        oldest.transport.abort()  # `close` would wait until its last answer is taken
 
     def send_400_response(self, msg: str) -> None:
         body = b'{"error":"this is no HTTP request"}'
@@ -243,6 +285,16 @@ async def _run(server: _Server) -> None:
         raise error from None
 
 
+def _max_connections(settings: CollectorSettings) -> int:
+    """
+    How many connections *settings* want, or as many as this process may have files open for.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return settings.max_connections
+    return min(settings.max_connections, max(files - OTHER_FILES, ACCEPTED_AT_ONCE))
+
+
 def _bound(settings: CollectorSettings) -> socket.socket:
     """
     A socket that listens where *settings* say.
@@ -260,8 +312,11 @@ def _bound(settings: CollectorSettings) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted has it too
+            milliseconds = 1_000 * SEND_SECONDS
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         listener.bind(address)
-        listener.listen(2_048)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
