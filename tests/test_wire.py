@@ -12,6 +12,7 @@ import enum
 import json
 import math
 import pathlib
+import time
 import uuid
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_object_is_described() -> None:
     told = kept(Login())
 
     assert told["$type"].endswith("Login")
-    assert f"Login(user='ada', password={REDACTED}, token={REDACTED}, n=3)" == told["repr"]
+    assert f"Login(user='ada', password='{REDACTED}', token={REDACTED}, n=3)" == told["repr"]
 
 
 def test_cycle() -> None:
@@ -343,6 +344,104 @@ def test_secrets_in_addresses_and_headers() -> None:
     assert f"postgres://{REDACTED}@db/x" == kept("postgres://u:pw@db/x")
     assert f"curl -H 'Bearer {REDACTED}'" == kept("curl -H 'Bearer abcdefghijklmnop123'")
     assert f"a {REDACTED} b" == kept(f"a {key} b")
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("user=ada&password=hunter2&n=1", "user=ada&password=*&n=1"),
+        ("https://host/x?a=1&access_token=hunter2#f", "https://host/x?a=1&access_token=*#f"),
+        ("redis://:hunter2@host/0", "redis://*@host/0"),
+        ("https://ada:hun@ter2@host/x", "https://*@host/x"),
+        (
+            "A=1\nexport DB_PASSWORD=hunter2\nAPI_KEY=hunter2",
+            "A=1\nexport DB_PASSWORD=*\nAPI_KEY=*",
+        ),
+        ("run --password=hunter2 now", "run --password=* now"),
+        ('{"user": "ada", "password": "hun\\"ter2"}', '{"user": "ada", "password": "*"}'),
+        (r'"{\"dbpassword\":\"hunter2\"}"', r'"{\"dbpassword\":\"*\"}"'),
+        ("client(api_key='hunter2')", "client(api_key='*')"),
+        ("Authorization: Basic hunter2\r\nAccept: x", "Authorization: *\r\nAccept: x"),
+        ("GET /\nCookie: sid=hunter2; t=hunter2\nX: 1", "GET /\nCookie: *\nX: 1"),
+        ("curl -H 'X-Api-Key: hunter2' host", "curl -H 'X-Api-Key: *' host"),
+    ],
+)
+def test_secrets_named_within_a_text(text: str, left: str) -> None:
+    """
+    A name inside a text (an address, a form, JSON in a string, a request) gives a secret away, too.
+    """
+    left = left.replace("*", REDACTED)
+    assert {"body": [left]} == kept({"body": [text]})
+    assert left == Encoder().text(text)
+    assert left == label(text)
+
+
+def test_secrets_in_messages_need_no_quotes() -> None:
+    """
+    A message was written about values: what stands after a secret's name goes, numbers aside.
+    """
+    failure = Failure(
+        type="E",
+        message="login failed: password=hunter2, token: hunter2 (max_tokens=5, token=7)",
+        traceback="    token = next(tokens)\n    connect(password='hunter2')\n",
+    )
+
+    told = Encoder().failure(failure)
+
+    assert (
+        f"login failed: password={REDACTED}, token: {REDACTED} (max_tokens=5, token=7)"
+        == told.message
+    )
+    assert f"    token = next(tokens)\n    connect(password='{REDACTED}')\n" == told.traceback
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokens: 5, the token is next",
+        "if token == '(' or key: return",
+        "    api_key: str\n    token = lexer.next()\n",
+        "password policy: at least eight characters",
+        "mailto:ada@host and http://host:80/a@b",
+    ],
+)
+def test_what_only_mentions_secrets_stays(text: str) -> None:
+    """
+    Prose and source code that merely speak of secrets are kept as they are.
+    """
+    assert {"body": text} == kept({"body": text})
+
+
+def test_pairs_of_name_and_secret() -> None:
+    """
+    Headers kept as a list of pairs lose their secrets like those kept as a mapping.
+    """
+    headers = [("Authorization", "hunter2"), ("Accept", "*/*")]
+
+    assert [["Authorization", REDACTED], ["Accept", "*/*"]] == kept(headers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password="' * 20_000,
+        "password" * 25_000,
+        "a" * 200_000 + "key",
+        'password="' + r"\a" * 100_000,
+        "authorization: basic " * 10_000,
+        "://a:" * 40_000,
+        "-----BEGIN PRIVATE KEY-----" * 7_000,
+        "eyJaaaaaaaa." * 16_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_no_text_is_slow_to_search(text: str) -> None:
+    """
+    A text made to be hard on the rules for secrets does not hold up the program that records it.
+    """
+    began = time.perf_counter()
+    Encoder().payload(text)
+    assert time.perf_counter() - began < 2
 
 
 def test_hook() -> None:

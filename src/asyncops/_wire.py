@@ -24,7 +24,7 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -45,6 +45,7 @@ __all__ = [
     "label",
     "number_line",
     "tombstone",
+    "without_secrets",
 ]
 
 MAX_DEPTH = 32
@@ -78,12 +79,17 @@ the value is left out.
 
 def label(value: object) -> str:
     """
-    The text of a name, tag or model: at most `MAX_LABEL_CHARS` characters, valid Unicode.
+    The text of a name, tag or model: at most `MAX_LABEL_CHARS` characters, valid Unicode, the
+    shapes of secrets taken out.
     """
     text = value if type(value) is str else _text_of(value)
-    if len(text) > MAX_LABEL_CHARS:
-        text = text[: MAX_LABEL_CHARS - 3] + "..."
-    return text if text.isascii() else _valid_unicode(text)
+    return _label(text if len(text) <= 2 * MAX_LABEL_CHARS else text[: 2 * MAX_LABEL_CHARS])
+
+
+@functools.lru_cache(maxsize=1_024)  # a program has few names, and says them all the time
+def _label(text: str) -> str:
+    text = without_secrets(_valid_unicode(text))
+    return text if len(text) <= MAX_LABEL_CHARS else text[: MAX_LABEL_CHARS - 3] + "..."
 
 
 def encode(record: Record) -> bytes:
@@ -176,9 +182,10 @@ class Encoder:
 
     def text(self, value: object) -> str:
         """
-        *value* as text of bounded length, the shapes of secrets taken out: reasons, tracebacks.
+        *value* as text of bounded length, secrets taken out: reasons, messages, addresses.
         """
-        return _without_tokens(_valid_unicode(_text_of(value)[:MAX_TEXT_CHARS]))
+        text = without_secrets(_valid_unicode(_text_of(value)[:MAX_TEXT_CHARS]))
+        return _without_named(text, (_ASSIGNMENT,))
 
     def failure(self, failure: Failure) -> Failure:
         """
@@ -188,7 +195,8 @@ class Encoder:
             failure,
             type=label(failure.type),
             message=self.text(failure.message),
-            traceback=self.text(failure.traceback),
+            # source code: there `token = next(tokens)` is no secret, and worth reading
+            traceback=without_secrets(_valid_unicode(failure.traceback)[:MAX_TEXT_CHARS]),
             causes=tuple(self.failure(cause) for cause in failure.causes),
         )
 
@@ -219,7 +227,7 @@ def _described(value: object) -> dict[str, Any]:
         text = repr(value)[: 2 * MAX_REPR_CHARS]
     except Exception as error:
         return {"$type": _type_name(value), "error": type(error).__name__}
-    text = _compiled(_NAMED_SECRETS).sub(rf"\1{REDACTED}", _without_tokens(_valid_unicode(text)))
+    text = _without_named(without_secrets(_valid_unicode(text)), (_ASSIGNMENT,))
     if len(text) > MAX_REPR_CHARS:
         text = text[: MAX_REPR_CHARS - 3] + "..."
     return {"$type": _type_name(value), "repr": text}
@@ -324,7 +332,7 @@ class _Rebuilder:
         room = max(self._left, 0)
         size = len(value)
         text = _valid_unicode(value[:room] if size > room else value)
-        text = _without_tokens(text)
+        text = without_secrets(text)
         if size > room or len(text.encode()) > room:
             head = text[: min(HEAD_CHARS, room)]
             self._left -= len(head) + 64
@@ -367,6 +375,8 @@ class _Rebuilder:
         return result
 
     def _sequence(self, value: Any, key: str, depth: int) -> list[Any]:
+        if _is_secret_pair(value):
+            value = (value[0], REDACTED)
         result: list[Any] = []
         for item in value if isinstance(value, (list, tuple)) else list(value):
             if self._left <= 0:
@@ -375,6 +385,18 @@ class _Rebuilder:
             self._left -= 1
             result.append(self.rebuild(item, key, depth + 1))
         return result
+
+
+def _is_secret_pair(value: Any) -> bool:
+    """
+    Whether *value* is a name and a secret: a header, a cookie, a field of a form.
+    """
+    return (
+        type(value) is tuple
+        and len(value) == 2
+        and type(value[0]) is str
+        and is_secret_name(value[0])
+    )
 
 
 def _fields_of(value: Any) -> Mapping[str, Any] | None:
@@ -443,9 +465,15 @@ def _shrunk(record: Record) -> bytes:
 # -- secrets ----------------------------------------------------------------------------------
 
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd secret secrets credential credentials authorization cookie"
-    " cookies apikey jwt".split()
+    "password passwords passwd passphrase pwd secret secrets credential credentials authorization"
+    " cookie cookies apikey jwt".split()
 )
+_SECRET_ENDINGS = (
+    "password", "passwd", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
+    "authtoken", "refreshtoken",
+)  # fmt: skip
+"""Of words that nobody took apart: `dbpassword`."""
+
 _SECRET_LAST_WORDS = frozenset({"token", "auth"})
 _SECRET_KEYS = frozenset(
     "api access private secret signing encryption ssh account master license".split()
@@ -463,43 +491,137 @@ def is_secret_name(name: str) -> bool:
         return False
     if not _SECRET_WORDS.isdisjoint(words) or words[-1] in _SECRET_LAST_WORDS:
         return True
+    if any(word.endswith(_SECRET_ENDINGS) for word in words):
+        return True
     return any(b in ("key", "keys") and a in _SECRET_KEYS for a, b in itertools.pairwise(words))
 
 
 # The shapes are the vendors' published ones (key prefixes of OpenAI, Anthropic, Stripe, GitHub,
 # GitLab, AWS, Google, Slack, Hugging Face, npm), RFC 7519 (JWT), RFC 6750 (bearer), RFC 7468
-# (PEM private keys) and RFC 3986 user information in a URL.
-_TOKENS = (
-    r"\b(?:sk|rk)[-_][A-Za-z0-9_-]{16,}"
-    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{16,}"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bxox[a-z]-[A-Za-z0-9-]{10,}"
-    r"|\bhf_[A-Za-z0-9]{20,}|\baops_[\w-]{20,}|\bnpm_[A-Za-z0-9]{30,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"
-    r"|(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{16,}"
-    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
-    r"|(?<=://)[^\s/@:]{1,256}:[^\s/@]{1,256}(?=@)"
-)
-_NAMED_SECRETS = (
-    r"(?i)([\w-]*(?:passw|secret|token|api_?key|credential|authorization|cookie)[\w-]*['\"]?\s*[=:]\s*)"
-    r"('[^']*'|\"[^\"]*\"|[^\s,)}\]]+)"
-)
-"""`password='...'` and `'token': ...` inside a repr."""
+# (PEM private keys) and RFC 3986 user information in a URL. By what they begin with, which is
+# looked for first: one expression for all of them would look at every character of a long text.
+_PREFIXED = r"\b(?P<value>[a-z]{2}[-_][A-Za-z0-9_-]{16,})"
+_GITHUB = r"\b(?P<value>gh[a-z]_[A-Za-z0-9]{20,})"
+_AWS = r"\b(?P<value>[A-Z]{4}[0-9A-Z]{16})\b"
+_SHAPES = {
+    **dict.fromkeys(("sk-", "sk_", "rk-", "rk_"), _PREFIXED),
+    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), _GITHUB),
+    **dict.fromkeys(("AKIA", "ASIA"), _AWS),
+    "github_pat_": r"\b(?P<value>github_pat_\w{20,})",
+    "glpat-": r"\b(?P<value>glpat-[\w-]{16,})",
+    "AIza": r"\b(?P<value>AIza[\w-]{30,})",
+    "xox": r"\b(?P<value>xox[a-z]-[A-Za-z0-9-]{10,})",
+    "hf_": r"\b(?P<value>hf_[A-Za-z0-9]{20,})",
+    "aops_": r"\b(?P<value>aops_[\w-]{20,})",
+    "npm_": r"\b(?P<value>npm_[A-Za-z0-9]{30,})",
+    "eyJ": r"\b(?P<value>eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,})",
+    "earer ": r"earer (?P<value>[A-Za-z0-9._~+/=-]{16,})",
+    "-----BEGIN ": (
+        r"(?P<value>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?"
+        r"(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z))"
+    ),
+    "://": r"://(?P<value>[^\s/@:]{0,256}:[^\s/?#]{1,256})(?=@)",
+}
 
-_TOKEN_HINTS = (
-    "sk-", "sk_", "rk-", "rk_", "gh", "glpat-", "AKIA", "ASIA", "AIza", "xox", "hf_", "aops_",
-    "npm_", "eyJ", "earer ", "PRIVATE KEY", "://",
-)  # fmt: skip
+# What a name in the text itself tells to be a secret. Every repetition is bounded: a text made to
+# be slow to search must not hold up the program that records it.
+_NAME_HINTS = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie", "jwt")
+_NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
+_MAX_NAME_CHARS = 64
+
+_NAME = r"([\w.-]{1,128})\\{0,8}[\"']?\s{0,8}[=:]"
+_SCHEME = r"(?:basic|bearer|digest|token|negotiate|apikey|aws4-hmac-sha256) +"
+_LITERAL = (
+    r"[\w.-]{1,128}\\{0,8}[\"']?\s{0,8}[=:]\s{0,8}(?:"
+    r"(?P<quote>[\"'])(?P<value>(?:\\.|(?!(?P=quote))[^\\]){1,1024})(?P=quote)"
+    r"|(?P<escaped>\\{1,8}[\"'])(?P<inner>(?:(?!(?P=escaped)).){1,1024})(?P=escaped))"
+)
+"""`password = "..."`, `"password": "..."`, and the latter as it looks inside another string."""
+
+_FIELD = (
+    r"(?:(?<![^?&;\r\n])|(?<=export )|(?=--))[\w.-]{1,128}="
+    r"(?P<value>[^&;\s\"'<>#\\]{1,4096})"
+)
+"""`password=...` in an address, the body of a form, a file of settings, a command's arguments."""
+
+_HEADER = (
+    r"(?:[\w-]{0,16}(?:authorization|cookie)|x-[\w-]{1,32}): *"
+    rf"(?P<value>{_SCHEME}[^\r\n\"']{{1,4096}}"
+    r"|[^\s\"';]{1,4096}(?:; *[^\r\n\"']{1,4096}|(?=[\r\n\"']|$)))"
+)
+"""`Authorization: Basic ...`, `Cookie: a=b; c=d`, `X-Api-Key: ...`."""
+
+_ASSIGNMENT = (
+    r"[\w.-]{1,128}[\"']?\s{0,8}[=:]\s{0,8}"
+    rf"(?P<value>(?:{_SCHEME})?[^\s,;&)}}\]'\"]{{1,4096}})"
+)
+"""`password=hunter2` or `password: hunter2`, in a repr or in the message of an exception."""
+
+_PLAIN_VALUE = r"[-+]?[\d.,_]+%?|none|null|true|false|\[redacted\]?"
 
 
 @functools.cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """
     *pattern*, compiled when first needed: that takes longer than importing the rest of the module.
     """
-    return re.compile(pattern)
+    return re.compile(pattern, flags)
 
 
-def _without_tokens(text: str) -> str:
-    if any(hint in text for hint in _TOKEN_HINTS):
-        return _compiled(_TOKENS).sub(REDACTED, text)
-    return text
+def without_secrets(text: str) -> str:
+    """
+    *text* with `REDACTED` in place of what its shape, or a name before it, tells to be a secret.
+    """
+    return _without_named(_without_shapes(text), (_HEADER, _LITERAL, _FIELD))
+
+
+def _without_shapes(text: str) -> str:
+    parts: list[str] = []
+    done = 0
+    places = [(at, shape) for hint, shape in _SHAPES.items() for at in _places(text, hint)]
+    for at, shape in sorted(places):
+        found = _compiled(shape).match(text, at) if at >= done else None
+        if found is not None:
+            parts += (text[done : found.start("value")], REDACTED)
+            done = found.end("value")
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _without_named(text: str, rules: tuple[str, ...]) -> str:
+    """
+    *text* with `REDACTED` in place of what stands after the name of a secret, as *rules* say.
+    """
+    low = text.replace("İ", "I").lower()  # the one letter whose lower case is longer
+    hints = sorted(at for hint in _NAME_HINTS for at in _places(low, hint))
+    if not hints:
+        return text
+    name = _compiled(_NAME)
+    patterns = [_compiled(rule, re.IGNORECASE | re.DOTALL) for rule in rules]
+    parts: list[str] = []
+    done = 0
+    for hint in hints:
+        if hint < done:
+            continue
+        begin = hint
+        least = max(done, hint - _MAX_NAME_CHARS)
+        while begin > least and low[begin - 1] in _NAME_CHARS:
+            begin -= 1
+        named = name.match(text, begin)
+        if named is None or not is_secret_name(named[1]):
+            continue
+        for pattern in patterns:
+            found = pattern.match(text, begin)
+            if found is not None:
+                group = "value" if found["value"] is not None else "inner"
+                if not _compiled(_PLAIN_VALUE, re.IGNORECASE).fullmatch(found[group]):
+                    parts += (text[done : found.start(group)], REDACTED)
+                    done = found.end(group)
+                    break
+    return "".join((*parts, text[done:])) if parts else text
+
+
+def _places(text: str, part: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
