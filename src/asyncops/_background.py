@@ -3,12 +3,18 @@ The SDK's own event loop: one daemon thread, started with the first session.
 
 Nothing of ours runs in the host's loop: a task there would die with it, hold up its end, and share
 its cancellations. The thread is never joined without a deadline.
+
+A fork waits until the thread has nothing to do. In the middle of importing httpx, say, it would
+leave a module in the child that is half there and for ever locked, and the host's own `import
+httpx` would hang.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -21,14 +27,43 @@ __all__ = ["Background", "background"]
 
 T = TypeVar("T")
 
+FORK_SECONDS = 5.0
+"""How long a fork waits at most, whatever the thread is stuck in."""
+
+
+class _Selector(selectors.DefaultSelector):
+    """
+    Holds `awake` except while the loop waits in it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awake = threading.RLock()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.awake.release()
+        try:
+            return super().select(timeout)
+        finally:
+            self.awake.acquire()
+
 
 class _Loop(asyncio.SelectorEventLoop):
     """
-    An event loop that needs no executor.
+    An event loop that needs no executor, and tells when it is at rest.
 
     While the interpreter exits no executor takes work any more, so the usual `getaddrinfo` would
     fail just when the last batch is to be sent. Here it blocks, and blocks nobody but us.
     """
+
+    def __init__(self) -> None:
+        selector = _Selector()
+        self.awake = selector.awake
+        super().__init__(selector)
+
+    def run_forever(self) -> None:
+        with self.awake:
+            super().run_forever()
 
     async def getaddrinfo(
         self,
@@ -40,7 +75,11 @@ class _Loop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        return socket.getaddrinfo(host, port, family, type, proto, flags)
+        self.awake.release()  # it can take long
+        try:
+            return socket.getaddrinfo(host, port, family, type, proto, flags)
+        finally:
+            self.awake.acquire()
 
 
 class Background:
@@ -50,7 +89,7 @@ class Background:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
         self._parents: list[object] = []
 
     def run(
@@ -78,8 +117,13 @@ class Background:
                 except RuntimeError as error:
                     coroutine.close()
                     loop.close()
-                    trouble("thread", "asyncops cannot start its thread (%s): its records stay"
-                            " in the journal until another process sends it", error)  # fmt: skip
+                    if "shutdown" not in str(error):  # there it is as it should be
+                        trouble(
+                            "thread",
+                            "asyncops cannot start its thread (%s): its records stay in the"
+                            " journal until another process sends it",
+                            error,
+                        )
                     return None
                 self._loop = loop
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -93,6 +137,18 @@ class Background:
             with contextlib.suppress(RuntimeError):  # closed
                 loop.call_soon_threadsafe(callback)
 
+    def rest(self) -> None:
+        """
+        Wait until the thread is at rest, and keep it so until `resume`.
+        """
+        if self._loop is not None:
+            self._loop.awake.acquire(timeout=FORK_SECONDS)
+
+    def resume(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it never came to rest, or has just begun
+                self._loop.awake.release()
+
     def forget(self) -> None:
         """
         In a forked child, where the thread is gone: start a new one when next needed.
@@ -104,7 +160,7 @@ class Background:
         self._loop = None
 
 
-def _serve(loop: asyncio.AbstractEventLoop, first: Callable[[], None]) -> None:
+def _serve(loop: _Loop, first: Callable[[], None]) -> None:
     first()
     asyncio.set_event_loop(loop)
     loop.run_forever()
@@ -112,3 +168,5 @@ def _serve(loop: asyncio.AbstractEventLoop, first: Callable[[], None]) -> None:
 
 background = Background()
 """The one of this process."""
+
+os.register_at_fork(before=background.rest, after_in_parent=background.resume)

@@ -48,15 +48,20 @@ _CALLED_OFF = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
 def _leaves(exception: BaseException) -> Iterator[BaseException]:
-    if isinstance(exception, BaseExceptionGroup):
-        for member in exception.exceptions:
-            yield from _leaves(member)
-    else:
-        yield exception
+    groups = [exception]  # a list of our own: groups may be nested deeper than functions may
+    while groups:
+        found = groups.pop()
+        if isinstance(found, BaseExceptionGroup):
+            groups += reversed(found.exceptions)
+        else:
+            yield found
 
 
 def _is_clean_exit(exception: BaseException) -> bool:
-    return isinstance(exception, SystemExit) and exception.code in (None, 0)
+    if not isinstance(exception, SystemExit):
+        return False
+    # anything but a number is printed, and the exit status is 1
+    return exception.code is None or (isinstance(exception.code, int) and exception.code == 0)
 
 
 def _cancel_reason(leaves: list[BaseException], interrupted: bool) -> str:

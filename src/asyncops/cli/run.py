@@ -38,7 +38,7 @@ from .output import CommandError, notice
 __all__ = ["ending", "program_apart", "run"]
 
 _CANCELLING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-_CRASHING = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE}
+_CRASHING = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
