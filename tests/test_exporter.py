@@ -24,7 +24,8 @@ from asyncops import (
 )
 from asyncops._adoption import adopt
 from asyncops._exporter import Delivery
-from asyncops._journal import FileJournal, MemoryJournal
+from asyncops._file_journal import FileJournal
+from asyncops._journal import MemoryJournal
 from asyncops.testing import MemoryExporter
 
 pytestmark = pytest.mark.anyio

@@ -1,37 +1,36 @@
 """
 Journals that a dead process left behind: found, locked, finished, sent on.
 
-Knows files and locks, as `_journal` does. What the last records of a dead source say is up to the
-caller.
+Knows files and locks, as `_file_journal` does. What the last records of a dead source say is up to
+the caller.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from ._frames import (
-    FINAL,
-    Chunk,
-    Reader,
+from ._directory import (
+    Marks,
     delete_acknowledged,
-    frame,
+    journals,
     open_new,
+    open_words,
+    owner_of,
+    read_marks,
     remove_directory,
     segment_name,
+    set_aside,
+    take_lock,
 )
-from ._journal import acknowledgement, read_acknowledgement, set_aside
+from ._frames import FINAL, LOST, Chunk, Reader, frame, lost_line
 from ._wire import number_line
 
-__all__ = ["AdoptedJournal", "adopt", "owner_of"]
+__all__ = ["AdoptedJournal", "adopt"]
 
 LEFTOVER_SECONDS = 3_600
 """How old a directory that was never finished must be before it is removed."""
@@ -43,8 +42,9 @@ class AdoptedJournal:
 
     Attributes:
         owner: Who it was; {} where that cannot be read.
-        open: The words noted, in order.
-        last_seq: The highest number given.
+        open: What was open in the end.
+        last_seq: The highest number given, as far as the files tell.
+        unwritten: How many records had a number after that one, but were only in memory.
         finished: Whether the source, or who adopted it before, wrote a final record.
     """
 
@@ -53,14 +53,15 @@ class AdoptedJournal:
         self.source = directory.name
         self._lock_fd = lock_fd
         self.owner = owner_of(directory)
-        self.open = _words(directory)
-        self._acknowledged = read_acknowledgement(directory)
+        self.open = open_words(directory)
+        self._acknowledged, numbered = read_marks(directory)
         self._reader = Reader(directory, after=self._acknowledged)
         self.last_seq = self._acknowledged
         self.finished = False
         self.last_line: bytes | None = None
         """The last record that is left."""
         self._survey()
+        self.unwritten = max(numbered - self.last_seq, 0)
 
     def _survey(self) -> None:
         survey = Reader(self.directory, after=0)
@@ -78,14 +79,14 @@ class AdoptedJournal:
             OSError: The disk does not take them.
         """
         first = self.last_seq + 1
-        frames = [
-            frame(
-                number_line(line, seq) + b"\n",
-                seq,
-                FINAL if seq == self.last_seq + len(lines) else 0,
-            )
-            for seq, line in enumerate(lines, first)
-        ]
+        frames = []
+        if self.unwritten:
+            seq = self.last_seq + self.unwritten
+            line = lost_line(seq, self.unwritten, "process_died", last=self.last_line or b"")
+            frames.append(frame(line, seq, LOST))
+        last = self.last_seq + self.unwritten + len(lines)
+        for seq, line in enumerate(lines, last - len(lines) + 1):
+            frames.append(frame(number_line(line, seq) + b"\n", seq, FINAL if seq == last else 0))
         hidden = self.directory / ".final"
         with contextlib.suppress(FileNotFoundError):
             hidden.unlink()
@@ -98,7 +99,7 @@ class AdoptedJournal:
         finally:
             os.close(fd)
         hidden.rename(self.directory / segment_name(first))
-        self.last_seq += len(lines)
+        self.last_seq, self.unwritten = last, 0
         self.finished = True
 
     def read(self, max_records: int, max_bytes: int) -> Chunk | None:
@@ -109,8 +110,11 @@ class AdoptedJournal:
 
     def acknowledge(self, seq: int) -> None:
         with contextlib.suppress(OSError):
-            (self.directory / "acknowledged").write_bytes(acknowledgement(seq))
-        self._acknowledged = seq
+            fd = os.open(self.directory / "marks", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                Marks(fd).acknowledged(seq)
+            finally:
+                os.close(fd)
         delete_acknowledged(self.directory, seq)
 
     def close(self, *, delivered: bool) -> None:
@@ -130,20 +134,10 @@ def adopt(root: Path) -> Iterator[AdoptedJournal]:
     The kernel's lock decides, not a pid: it is released with the process, however that ends, and
     cannot be mistaken for another's. Whoever takes one must `close` it.
     """
-    try:
-        names = sorted(os.listdir(root))
-    except OSError:
-        return
-    for name in names:
-        directory = root / name
-        fd = _lock_of(directory)
+    _remove_leftovers(root)
+    for directory in journals(root):
+        fd = take_lock(directory)
         if fd is None:
-            continue
-        if name.startswith("."):  # never finished
-            with contextlib.suppress(OSError):
-                if time.time() - directory.stat().st_mtime > LEFTOVER_SECONDS:
-                    remove_directory(directory)
-            os.close(fd)
             continue
         try:
             journal = AdoptedJournal(directory, fd)
@@ -153,40 +147,14 @@ def adopt(root: Path) -> Iterator[AdoptedJournal]:
         yield journal
 
 
-def _lock_of(directory: Path) -> int | None:
+def _remove_leftovers(root: Path) -> None:
     """
-    The lock of a journal whose owner is gone, now ours; None where it has one or is no journal.
+    Remove directories that were never finished; one that is just being made is left alone.
     """
-    path = directory / "lock"
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # another may have adopted, delivered and removed it between our open and our lock
-        if os.path.samestat(os.fstat(fd), os.stat(path)):
-            return fd
-    except OSError:
-        pass
-    os.close(fd)
-    return None
-
-
-def owner_of(directory: Path) -> dict[str, Any]:
-    """
-    Who owns the journal in *directory*, dead or alive; {} where that cannot be read.
-    """
-    try:
-        owner = msgspec.json.decode((directory / "lock").read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _words(directory: Path) -> list[str]:
-    try:
-        data = (directory / "open").read_bytes()
-    except OSError:
-        return []
-    return data.decode(errors="replace").split("\n")[:-1]
+    for directory in root.glob(".*-*-*-*-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - directory.stat().st_mtime > LEFTOVER_SECONDS:
+                fd = take_lock(directory)
+                if fd is not None:
+                    remove_directory(directory)
+                    os.close(fd)

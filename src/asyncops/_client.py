@@ -37,9 +37,10 @@ from ._events import (
     SourceRecord,
 )
 from ._exporter import Delivery, Exporter
+from ._file_journal import FileJournal
 from ._host import boot_id, environment
 from ._http import HTTPExporter
-from ._journal import FileJournal, Journal, MemoryJournal
+from ._journal import Journal, MemoryJournal
 from ._log import trouble
 from ._recovery import recover
 from ._signals import observe
@@ -118,7 +119,7 @@ class Client:
             try:
                 journal = self._journal or self._open()
                 if active.owner:
-                    journal.note(f"+{active.id}")
+                    journal.opened(active.id)
             except Exception as error:
                 trouble("record", "asyncops could not open its journal: %r", error)
             self._sessions[active.id] = active
@@ -160,7 +161,7 @@ class Client:
         with self._lock:
             self._sessions.pop(active.id, None)
             if active.owner and state is not None and self._journal is not None:
-                self._journal.note(f"-{active.id}")
+                self._journal.closed(active.id)
         leave(active)
 
     # -- the journal and its delivery ---------------------------------------------------------
@@ -179,30 +180,17 @@ class Client:
         root = configuration.journal_dir / destination(
             configuration.endpoint, configuration.api_key
         )
-        if configuration.durability != "memory":
-            try:
-                journal = FileJournal(
-                    root,
-                    source,
-                    owner=_owner(configuration),
-                    max_bytes=configuration.journal_max_bytes,
-                    fsync=configuration.durability == "fsync",
-                    wake=self._wake,
-                    trouble=_disk_trouble,
-                )
-            except OSError as error:
-                trouble(
-                    "journal",
-                    "asyncops cannot keep a journal under %s (%s): until that is mended, what is"
-                    " recorded is kept in memory and lost if this process is killed;"
-                    " ASYNCOPS_JOURNAL_DIR names another directory",
-                    configuration.journal_dir,
-                    error,
-                )
-            else:
-                observe(journal.directory)
-                return journal
-        return MemoryJournal(source, wake=self._wake)
+        if configuration.durability == "memory":
+            return MemoryJournal(source, wake=self._wake)
+        return FileJournal(
+            root,
+            source,
+            owner=_owner(configuration),
+            max_bytes=configuration.journal_max_bytes,
+            fsync=configuration.durability == "fsync",
+            wake=self._wake,
+            made=observe,
+        )
 
     def _announce(self, journal: Journal) -> None:
         """
@@ -395,11 +383,6 @@ def _owner(configuration: Configuration) -> dict[str, Any]:
         # which project it is bound for, without the key: for `asyncops serve` to look up
         "key_sha256": None if key is None else hashlib.sha256(key.encode()).hexdigest(),
     }
-
-
-def _disk_trouble(kind: str, error: OSError) -> None:
-    trouble(kind, "the disk takes nothing from asyncops (%s): it keeps a little in memory and"
-            " counts what it must drop", error)  # fmt: skip
 
 
 # -- the clients of this process --------------------------------------------------------------

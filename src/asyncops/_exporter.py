@@ -200,6 +200,7 @@ class Delivery:
                 await self._exporter.aclose()
 
     async def _work(self) -> None:
+        self._journal.maintain()
         await self._deliver()
         if self._busy():
             self._tick()
@@ -309,9 +310,7 @@ class Delivery:
         except BatchRejectedError as error:
             if error.status_code in _BAD_CONTENT:
                 return await self._divide(journal, chunk, error)
-            trouble("rejected", "the collector does not take what asyncops sends (%s); it stays in"
-                    " the journal, check api_key and endpoint", error)  # fmt: skip
-            self._failed(error, pause=SLOW_RETRY_SECONDS)
+            self._refused(error)
             return chunk
         except Exception as error:
             trouble("export", "asyncops could not send a batch: %r; it stays in the journal", error)
@@ -352,11 +351,19 @@ class Delivery:
             return await self._send(journal, Chunk([smaller], chunk.numbers))
         # Before a record is given up: does it take anything at all? Not if it answers 400 to all.
         if not await self._alive(journal.source):
-            self._failed(error, pause=SLOW_RETRY_SECONDS)
+            self._refused(error)
             return chunk
         self._set_aside(journal, chunk, RejectedRecord(chunk.last, str(error)))
         journal.acknowledge(chunk.last)
         return None
+
+    def _refused(self, error: BatchRejectedError) -> None:
+        """
+        Whatever we send is refused, by a collector or a stranger: that will hardly change soon.
+        """
+        trouble("rejected", "the collector does not take what asyncops sends (%s); it stays in the"
+                " journal, check api_key and endpoint", error)  # fmt: skip
+        self._failed(error, pause=SLOW_RETRY_SECONDS)
 
     async def _alive(self, source: str) -> bool:
         try:

@@ -1,5 +1,5 @@
 """
-Frames and segments: how records lie in the files of a journal, and how they are read back.
+Frames: how records lie in the segments of a journal, and how they are read back.
 
 A frame is a head (magic, version, flags, length, number), a checksum over head and line, and the
 line itself. A torn tail or a flipped byte is found by the checksum, and the rest survives.
@@ -8,26 +8,32 @@ line itself. A torn tail or a flipped byte is found by the checksum, and the res
 from __future__ import annotations
 
 import contextlib
-import itertools
+import errno
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import msgspec
+
+from . import _clock
+from ._directory import open_new, segment_name, segment_names
+from ._events import LostRecord
+from ._wire import encode, number_line
 
 __all__ = [
     "EXPENDABLE",
     "FINAL",
+    "LOST",
     "Chunk",
+    "Frame",
     "Reader",
     "compact",
-    "delete_acknowledged",
     "frame",
-    "open_new",
-    "remove_directory",
-    "segment_name",
-    "segment_names",
+    "frames",
+    "lost_line",
 ]
 
 EXPENDABLE = 1
@@ -35,6 +41,9 @@ EXPENDABLE = 1
 
 FINAL = 2
 """Flag of a record after which nothing follows: the source ended, or its journal was adopted."""
+
+LOST = 4
+"""Flag of a record that stands for others, which had to be dropped."""
 
 _MAGIC = b"\xa5j"
 _VERSION = 1
@@ -72,9 +81,21 @@ class Chunk:
         )
 
 
+@attrs.frozen
+class Frame:
+    """
+    A record as it lies in a segment.
+    """
+
+    line: bytes
+    seq: int
+    flags: int
+
+
 class Reader:
     """
-    Reads the frames of a directory in order, also while they are being written.
+    Reads the frames of a directory in order, also while they are being written, rewritten with
+    fewer records, or damaged. Used by one thread at a time.
 
     What is torn or corrupt is passed over by looking for the next good frame.
 
@@ -90,6 +111,15 @@ class Reader:
         self._segment: str | None = None
         self._fd = -1
         self._offset = 0
+
+    @property
+    def segment(self) -> int | None:
+        """
+        The number that the segment it has open begins with.
+        """
+        if self._fd < 0 or self._segment is None:
+            return None
+        return int(self._segment.removesuffix(".seg"))
 
     def read(self, max_records: int, max_bytes: int) -> Chunk | None:
         """
@@ -111,6 +141,7 @@ class Reader:
             # Asked before we read: if the segment is not the last one now, then its end is its end,
             # and not a frame that is just being written.
             following = self._following()
+            self._look_again()
             if self._fd >= 0:
                 full = self._read_segment(chunk, max_records, max_bytes)
                 if full:
@@ -168,6 +199,19 @@ class Reader:
         wanted = segment_name(self.after + 1)
         return max((name for name in names if name <= wanted), default=min(names, default=None))
 
+    def _look_again(self) -> None:
+        """
+        Begin the segment anew if it is not what it was: rewritten, made anew, or cut short.
+        """
+        if self._fd < 0 or self._segment is None:
+            return
+        with contextlib.suppress(FileNotFoundError):  # its directory is gone; we still have it
+            here = os.fstat(self._fd)
+            if not os.path.samestat(here, os.stat(self._directory / self._segment)):
+                self._go_to(self._segment)
+            elif here.st_size < self._offset:
+                self._offset = 0
+
     def _go_to(self, name: str) -> bool:
         try:
             fd = os.open(self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -209,6 +253,18 @@ def _parse(data: bytes, at: int) -> tuple[bytes, int, int, int] | None:
     return line, seq, flags, end
 
 
+def frames(data: bytes) -> Iterator[Frame]:
+    """
+    The good frames in *data*, in order.
+    """
+    at = 0
+    while (start := _next_good(data, at)) is not None:
+        found = _parse(data, start)
+        assert found is not None
+        line, seq, flags, at = found
+        yield Frame(line, seq, flags)
+
+
 def _next_good(data: bytes, at: int) -> int | None:
     while (at := data.find(_MAGIC, at)) >= 0:
         if _parse(data, at) is not None:
@@ -217,76 +273,72 @@ def _next_good(data: bytes, at: int) -> int | None:
     return None
 
 
-def segment_name(first_seq: int) -> str:
+class _Recorded(msgspec.Struct):
     """
-    The name of the segment that begins with record *first_seq*; names sort as their numbers do.
+    Of a record, only when it was recorded.
     """
-    return f"{first_seq:020d}.seg"
+
+    at: int
 
 
-def segment_names(directory: Path) -> list[str]:
-    """
-    The segments in *directory*, oldest first.
-    """
-    return sorted(
-        name for name in os.listdir(directory) if name.endswith(".seg") and name[0] != "."
-    )
+_recorded = msgspec.json.Decoder(_Recorded)
 
 
-def delete_acknowledged(directory: Path, seq: int) -> None:
+def lost_line(seq: int, count: int, reason: str, *, last: bytes = b"") -> bytes:
     """
-    Delete the segments that hold nothing after *seq*; never the last, which is being written.
+    What stands in the place of record *seq*, whose line is *last*, and those before it, *count* in
+    all.
     """
-    with contextlib.suppress(OSError):
-        for name, following in itertools.pairwise(segment_names(directory)):
-            if int(following.removesuffix(".seg")) > seq + 1:
-                break
-            os.unlink(directory / name)
+    try:
+        at = _recorded.decode(last).at
+    except msgspec.MsgspecError:
+        at = _clock.wall_ns()
+    return number_line(encode(LostRecord(at=at, count=count, reason=reason)), seq) + b"\n"
 
 
-def compact(segment: Path) -> int:
+def compact(segment: Path, *, settled: int, kept: int, reason: str) -> int:
     """
-    Rewrite *segment* without its expendable records; returns how many those were.
+    Rewrite *segment* with something shorter in the place of each run of expendable records.
+
+    Args:
+        segment: A segment that nobody writes to.
+        settled: Records up to this number are needed no more.
+        kept: Records up to this number are on their way and must stay.
+        reason: Why they are dropped.
+
+    Returns:
+        How many records were dropped.
 
     Raises:
         OSError: The disk takes nothing; the segment is as it was.
     """
-    data = segment.read_bytes()
-    kept: list[bytes] = []
-    gone = at = 0
-    while (start := _next_good(data, at)) is not None:
-        found = _parse(data, start)
-        assert found is not None
-        _, _, flags, at = found
-        if flags & EXPENDABLE:
-            gone += 1
-        else:
-            kept.append(data[start:at])
+    parts: list[bytes] = []
+    gone = run = 0
+    last = Frame(b"", 0, 0)
+
+    def stand_in() -> None:
+        line = lost_line(last.seq, run, reason, last=last.line)
+        parts.append(frame(line, last.seq, LOST))
+
+    for found in frames(segment.read_bytes()):
+        dropped = bool(found.flags & EXPENDABLE) and found.seq > max(kept, settled)
+        if run and not (dropped and found.seq == last.seq + 1):
+            stand_in()
+            run = 0
+        if dropped:
+            gone, run, last = gone + 1, run + 1, found
+        elif found.seq > settled:
+            parts.append(frame(found.line, found.seq, found.flags))
+    if run:
+        stand_in()
     hidden = segment.with_name(f".{segment.name}")
     hidden.unlink(missing_ok=True)
     fd = open_new(hidden)
     try:
-        os.write(fd, b"".join(kept))
+        data = b"".join(parts)
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(fd)
     hidden.rename(segment)
     return gone
-
-
-def remove_directory(directory: Path) -> None:
-    """
-    Remove a journal's directory and the files in it; says nothing where it cannot.
-    """
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            os.unlink(directory / name)
-        os.rmdir(directory)
-
-
-def open_new(path: Path, flags: int = 0) -> int:
-    """
-    A new file of this user's alone; never one that is there already, nor through a link.
-    """
-    return os.open(
-        path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600
-    )

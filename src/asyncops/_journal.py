@@ -1,72 +1,26 @@
 """
-The journal: a source's append-only file segments, written before anything is sent.
+The journal: what a source writes to and an exporter reads from. Has never heard of sessions.
 
-Knows frames, files and locks; has never heard of sessions. A directory per source, under one per
-destination:
-
-    lock            held by `flock` for as long as the source lives; says in JSON who that is
-    00...0001.seg   frames; named after the first record number in it; the last one is being written
-    acknowledged    the highest number the collector has stored, rewritten in place
-    open            what is open at the moment, a line per change (see `Journal.note`)
-    reserve         space to give up when the disk is full, so that an ending still fits
-
-What the kernel has been given survives the death of the process, however it dies. So `append` is
-one `os.write` of one framed record, done when it returns. mmap would be cheaper, but turns a full
-disk or a truncated file into SIGBUS in the host program.
+`FileJournal` (`_file_journal`) keeps records on disk; `MemoryJournal` only in memory. Both give
+each record its number here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import os
 import threading
-import time
-import zlib
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
+import attrs
 
-from ._frames import (
-    EXPENDABLE,
-    FINAL,
-    Chunk,
-    Reader,
-    compact,
-    delete_acknowledged,
-    frame,
-    open_new,
-    remove_directory,
-    segment_name,
-    segment_names,
-)
+from ._frames import EXPENDABLE, FINAL, LOST, Chunk, lost_line
 from ._wire import number_line
 
-__all__ = [
-    "FileJournal",
-    "Journal",
-    "MemoryJournal",
-    "Readable",
-    "acknowledgement",
-    "read_acknowledgement",
-    "set_aside",
-]
-
-SEGMENT_BYTES = 4 * 1_048_576
-"""A segment is closed once it is this large: small enough to be deleted without a stall."""
-
-RESERVE_BYTES = 65_536
-"""How much space the reserve file holds back."""
+__all__ = ["MEMORY_BYTES", "Journal", "MemoryJournal", "Numbering", "Readable", "Ring"]
 
 MEMORY_BYTES = 8 * 1_048_576
-"""How much is kept in memory while the disk takes nothing."""
-
-RETRY_SECONDS = 1.0
-"""How long a disk that took nothing is left alone."""
+"""How much is kept in memory where the disk takes nothing."""
 
 
 class Readable(Protocol):
@@ -112,9 +66,22 @@ class Journal(Readable, Protocol):
         """
         ...
 
-    def note(self, word: str) -> None:
+    def opened(self, word: str) -> None:
         """
-        Leave *word* for whoever adopts this journal, at once and in order.
+        Tell whoever adopts this journal that *word* is open from now on. Never raises `Exception`.
+        """
+        ...
+
+    def closed(self, word: str) -> None:
+        """
+        Tell whoever adopts this journal that *word* is open no longer. Never raises `Exception`.
+        """
+        ...
+
+    def maintain(self) -> None:
+        """
+        See to what lies on the disk; called now and then by whoever reads. Never raises
+        `Exception`.
         """
         ...
 
@@ -158,53 +125,124 @@ class Journal(Readable, Protocol):
         ...
 
 
-class _Ring:
+@attrs.frozen
+class _Kept:
     """
-    Records in memory, within a bound; the oldest expendable ones go first.
+    A record in memory.
+
+    Attributes:
+        lost: How many records it stands for; 0 where it is one itself.
+        reason: Why those were dropped.
+    """
+
+    seq: int
+    line: bytes
+    flags: int
+    lost: int = 0
+    reason: str = ""
+
+
+class Ring:
+    """
+    Records in memory, within a bound; the oldest expendable ones go first, and what stands in their
+    place says how many they were.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.records: deque[tuple[int, bytes, int]] = deque()
+        self.records: deque[_Kept] = deque()
         self._bytes = 0
         self._max_bytes = max_bytes
 
-    def append(self, seq: int, line: bytes, flags: int) -> int:
-        """
-        Keep a record; returns how many had to go for it.
-        """
-        self.records.append((seq, line, flags))
+    def append(self, seq: int, line: bytes, flags: int) -> None:
+        self.records.append(_Kept(seq, line, flags))
         self._bytes += len(line)
+
+    def begin_with(self, seq: int, line: bytes, flags: int) -> None:
+        """
+        Keep a record that comes before all others.
+        """
+        self.records.appendleft(_Kept(seq, line, flags))
+        self._bytes += len(line)
+
+    def begin_with_lost(self, seq: int, count: int, reason: str) -> None:
+        """
+        Say, before all others, that record *seq* and those before it, *count* in all, are lost.
+        """
+        self.records.appendleft(self._stand_in(_Kept(seq, b"", 0), count, reason))
+
+    def shed(self, reason: str, *, kept: int, everything: bool = False) -> int:
+        """
+        If there is too much, drop the oldest expendable records until it is a good deal less; where
+        that is not enough, any.
+
+        Args:
+            reason: Why.
+            kept: Records up to this number are on their way, and stay.
+            everything: Whether to drop all that is expendable, however much there is.
+
+        Returns:
+            How many were dropped.
+        """
+        if everything:
+            return self._shed(reason, kept, 0)
         gone = 0
         if self._bytes > self._max_bytes:
-            kept: deque[tuple[int, bytes, int]] = deque()
-            for record in self.records:
-                if self._bytes > self._max_bytes * 3 // 4 and record[2] & EXPENDABLE:
-                    self._bytes -= len(record[1])
-                    gone += 1
-                else:
-                    kept.append(record)
-            self.records = kept
+            gone = self._shed(reason, kept, self._max_bytes * 3 // 4)
+        if self._bytes > self._max_bytes:
+            gone += self._shed(reason, kept, self._max_bytes * 3 // 4, any_record=True)
         return gone
 
+    def _shed(self, reason: str, kept: int, wanted_bytes: int, *, any_record: bool = False) -> int:
+        left: deque[_Kept] = deque()
+        gone = run = 0
+        last: _Kept | None = None
+        enough = False  # for good: what stands in for the dropped takes some room again
+        for record in self.records:
+            joins = 0
+            if record.seq > kept:
+                if record.lost:  # what was dropped before joins what is dropped now
+                    joins = record.lost if record.reason == reason else 0
+                elif not enough and (any_record or record.flags & EXPENDABLE):
+                    joins = 1
+                    gone += 1
+            if joins:
+                self._bytes -= len(record.line)
+                enough = enough or self._bytes <= wanted_bytes
+                last, run = record, run + joins
+                continue
+            if last is not None:
+                left.append(self._stand_in(last, run, reason))
+                last, run = None, 0
+            left.append(record)
+        if last is not None:
+            left.append(self._stand_in(last, run, reason))
+        self.records = left
+        return gone
+
+    def _stand_in(self, last: _Kept, count: int, reason: str) -> _Kept:
+        line = lost_line(last.seq, count, reason, last=last.line)
+        self._bytes += len(line)
+        return _Kept(last.seq, line, LOST, count, reason)
+
     def forget(self, seq: int) -> None:
-        while self.records and self.records[0][0] <= seq:
-            self._bytes -= len(self.records.popleft()[1])
+        while self.records and self.records[0].seq <= seq:
+            self._bytes -= len(self.records.popleft().line)
 
     def chunk(self, after: int, max_records: int, max_bytes: int) -> Chunk | None:
         lines: list[bytes] = []
         numbers: list[int] = []
         size = 0
-        for seq, line, _ in self.records:
-            if seq > after:
-                if lines and (len(lines) >= max_records or size + len(line) > max_bytes):
+        for record in self.records:
+            if record.seq > after:
+                if lines and (len(lines) >= max_records or size + len(record.line) > max_bytes):
                     break
-                lines.append(line)
-                numbers.append(seq)
-                size += len(line)
+                lines.append(record.line)
+                numbers.append(record.seq)
+                size += len(record.line)
         return Chunk(lines, numbers) if lines else None
 
 
-class _Numbering:
+class Numbering:
     """
     Gives each record its number, from any thread and from inside itself.
     """
@@ -231,11 +269,17 @@ class _Numbering:
             self._writing = True
             try:
                 self._number(line, flags)
-                while self._deferred:
-                    self._number(*self._deferred.popleft())
+                self._number_deferred()
             finally:
                 self._writing = False
         self._wake(self.unread)
+
+    def _number_deferred(self) -> None:
+        """
+        Keep what was recorded while we were at work.
+        """
+        while self._deferred:
+            self._number(*self._deferred.popleft())
 
     def _number(self, line: bytes, flags: int) -> None:
         # The number is spent first: an exception raised into us between these lines (a second
@@ -263,22 +307,29 @@ class _Numbering:
         return self._seq
 
 
-class MemoryJournal(_Numbering):
+class MemoryJournal(Numbering):
     """
-    A journal that keeps nothing on disk: `durability="memory"`, or where no directory can be had.
+    A journal that keeps nothing on disk: `durability="memory"`.
     """
 
     def __init__(self, source: str, *, wake: Callable[[int], None] = lambda count: None) -> None:
         super().__init__(wake)
         self.source = source
-        self._ring = _Ring(MEMORY_BYTES)
+        self._ring = Ring(MEMORY_BYTES)
         self._read = 0
 
     def _keep(self, line: bytes, seq: int, flags: int) -> None:
-        self._drop("memory", self._ring.append(seq, line, flags))
+        self._ring.append(seq, line, flags)
+        self._drop("memory_full", self._ring.shed("memory_full", kept=self._read))
 
-    def note(self, word: str) -> None:
+    def opened(self, word: str) -> None:
         pass  # nobody can adopt what is not there
+
+    def closed(self, word: str) -> None:
+        pass
+
+    def maintain(self) -> None:
+        pass
 
     def read(self, max_records: int, max_bytes: int) -> Chunk | None:
         with self._lock:
@@ -307,291 +358,3 @@ class MemoryJournal(_Numbering):
 
     def abandon(self) -> None:
         self._closed = True
-
-
-class FileJournal(_Numbering):
-    """
-    A source's journal on disk.
-
-    Args:
-        root: The directory of one destination; made if it is not there.
-        source: The id of the source.
-        owner: Who this is, for people and for whoever adopts it.
-        max_bytes: How much all journals under *root* may take together.
-        fsync: Whether each record is forced to the disk itself.
-        wake: Called after each record with how many are waiting to be read; must not raise.
-        trouble: Called with a word for the kind and the error, when the disk takes nothing.
-
-    Raises:
-        OSError: The directory cannot be made.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        source: str,
-        *,
-        owner: dict[str, Any],
-        max_bytes: int,
-        fsync: bool = False,
-        wake: Callable[[int], None] = lambda count: None,
-        trouble: Callable[[str, OSError], None] = lambda kind, error: None,
-    ) -> None:
-        super().__init__(wake)
-        self.source = source
-        self.directory = root / source
-        self._root = root
-        self._max_bytes = max_bytes
-        self._fsync = fsync
-        self._trouble = trouble
-        self._size = 0
-        self._ring = _Ring(MEMORY_BYTES)
-        self._retry_at = 0.0
-        self._compacted: set[str] = set()
-        self._open_directory(root, owner)
-        self._reader = Reader(self.directory, after=0)
-
-    def _open_directory(self, root: Path, owner: dict[str, Any]) -> None:
-        """
-        Make the directory under a hidden name, and show it only when it is already locked.
-        """
-        _make_private(root)
-        hidden = root / f".{self.source}"
-        hidden.mkdir(mode=0o700)
-        opened: list[int] = []
-        try:
-            for name, flags in (("lock", 0), ("acknowledged", 0), ("open", os.O_APPEND)):
-                opened.append(open_new(hidden / name, flags))
-            self._lock_fd, self._acknowledged_fd, self._open_fd = opened
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._lock_fd, msgspec.json.encode(owner))
-            os.pwrite(self._acknowledged_fd, acknowledgement(0), 0)
-            _reserve(hidden / "reserve")
-            self._fd = open_new(hidden / segment_name(1), os.O_APPEND)
-            hidden.rename(self.directory)
-            if self._fsync:
-                _sync_directory(self.directory)
-                _sync_directory(root)
-        except BaseException:
-            for fd in opened:
-                os.close(fd)
-            remove_directory(hidden)
-            raise
-
-    # -- writing ------------------------------------------------------------------------------
-
-    def _keep(self, line: bytes, seq: int, flags: int) -> None:
-        if self._ring.records and not self._drain_ring():
-            self._keep_in_memory(seq, line, flags)
-            return
-        try:
-            self._write(line, seq, flags)
-        except OSError as error:
-            if not flags & EXPENDABLE and self._give_up_reserve():
-                with contextlib.suppress(OSError):
-                    self._write(line, seq, flags)
-                    return
-            self._trouble("disk", error)
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            self._keep_in_memory(seq, line, flags)
-
-    def _write(self, line: bytes, seq: int, flags: int) -> None:
-        data = frame(line, seq, flags)
-        written = os.write(self._fd, data)
-        if written != len(data):  # the disk is full in the middle of it
-            # asked of the file, not remembered: an interrupt may have come between write and count
-            end = os.lseek(self._fd, 0, os.SEEK_CUR)
-            os.ftruncate(self._fd, end - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size += written
-        if self._fsync:
-            os.fdatasync(self._fd)
-        if self._size >= SEGMENT_BYTES:
-            self._roll(seq + 1)
-
-    def _roll(self, first_seq: int) -> None:
-        """
-        Begin the next segment; where that fails this one simply goes on growing.
-        """
-        try:
-            fd = open_new(self.directory / segment_name(first_seq), os.O_APPEND)
-        except OSError as error:
-            self._trouble("disk", error)
-            return
-        os.close(self._fd)
-        self._fd, self._size = fd, 0
-        if self._fsync:
-            _sync_directory(self.directory)
-        self._keep_to_limit()
-
-    def _keep_to_limit(self) -> None:
-        """
-        While the journals take too much space, drop the expendable records of the oldest segment.
-        """
-        with contextlib.suppress(OSError):
-            for name in segment_names(self.directory)[:-1]:
-                if _bytes_under(self._root) <= self._max_bytes:
-                    return
-                if name not in self._compacted:
-                    self._compacted.add(name)
-                    self._drop("journal_max_bytes", compact(self.directory / name))
-
-    def _keep_in_memory(self, seq: int, line: bytes, flags: int) -> None:
-        self._drop("disk", self._ring.append(seq, line, flags))
-
-    def _drain_ring(self) -> bool:
-        """
-        Try to write what had to be kept in memory; says whether the disk is well again.
-        """
-        if time.monotonic() < self._retry_at:
-            return False
-        try:
-            if not self.directory.is_dir():
-                raise FileNotFoundError(
-                    errno.ENOENT, os.strerror(errno.ENOENT), str(self.directory)
-                )
-            while self._ring.records:
-                seq, line, flags = self._ring.records[0]
-                self._write(line, seq, flags)
-                self._ring.forget(seq)
-        except OSError:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            return False
-        return True
-
-    def _give_up_reserve(self) -> bool:
-        try:
-            os.unlink(self.directory / "reserve")
-        except OSError:
-            return False
-        return True
-
-    def note(self, word: str) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            if not self._closed:
-                os.write(self._open_fd, word.encode() + b"\n")
-                if self._fsync:
-                    os.fdatasync(self._open_fd)
-
-    # -- reading ------------------------------------------------------------------------------
-
-    def read(self, max_records: int, max_bytes: int) -> Chunk | None:
-        chunk = self._reader.read(max_records, max_bytes)
-        if chunk is None and self._ring.records:
-            with self._lock:
-                chunk = self._ring.chunk(self._reader.after, max_records, max_bytes)
-                if chunk is not None:
-                    self._reader.after = chunk.last
-        return chunk
-
-    def acknowledge(self, seq: int) -> None:
-        if self._closed:
-            return
-        with self._lock:
-            self._ring.forget(seq)
-        # first the mark, then the files: the other way round a crash would lose the mark
-        os.pwrite(self._acknowledged_fd, acknowledgement(seq), 0)
-        self._acknowledged = seq
-        delete_acknowledged(self.directory, seq)
-
-    @property
-    def unread(self) -> int:
-        return self._seq - self._reader.after
-
-    def set_aside(self, line: bytes, reason: str) -> None:
-        set_aside(self._root, self.source, line, reason)
-
-    def seal(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                if self.backlog == 0:
-                    remove_directory(self.directory)
-
-    def close(self) -> None:
-        self.seal()
-        self._close_files()
-
-    def abandon(self) -> None:
-        self._closed = True
-        self._close_files()
-
-    def _close_files(self) -> None:
-        self._reader.close()
-        for fd in (self._fd, self._open_fd, self._acknowledged_fd, self._lock_fd):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-
-def _sync_directory(directory: Path) -> None:
-    """
-    Make the names in *directory* last: without it a file that was synced may be gone after a power
-    loss all the same (`fsync(2)`).
-    """
-    with contextlib.suppress(OSError):
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def _make_private(directory: Path) -> None:
-    """
-    Make *directory* and what is missing above it, for this user alone.
-    """
-    for missing in reversed(
-        [path for path in (directory, *directory.parents) if not path.exists()]
-    ):
-        with contextlib.suppress(FileExistsError):
-            missing.mkdir(mode=0o700)
-
-
-def _bytes_under(root: Path) -> int:
-    total = 0
-    for segment in root.glob("*/*.seg"):
-        with contextlib.suppress(OSError):
-            total += segment.stat().st_size
-    return total
-
-
-def _reserve(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        fd = open_new(path)
-        try:
-            os.write(fd, bytes(RESERVE_BYTES))
-        finally:
-            os.close(fd)
-
-
-def set_aside(root: Path, source: str, line: bytes, reason: str) -> None:
-    """
-    Keep a *line* that no collector takes in `set-aside.ndjson`, for a person to look at.
-    """
-    entry = {"source": source, "reason": reason, "line": line.decode(errors="replace")}
-    with contextlib.suppress(OSError):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(root / "set-aside.ndjson", flags, 0o600)
-        try:
-            os.write(fd, msgspec.json.encode(entry) + b"\n")
-        finally:
-            os.close(fd)
-
-
-def acknowledgement(seq: int) -> bytes:
-    """
-    What the file `acknowledged` says: of one length, so that it can be rewritten on a full disk.
-    """
-    text = b"%020d" % seq
-    return b"%b %08x\n" % (text, zlib.crc32(text))
-
-
-def read_acknowledgement(directory: Path) -> int:
-    """
-    The highest number acknowledged; 0 where that cannot be read, and everything is sent again.
-    """
-    try:
-        text, _, crc = (directory / "acknowledged").read_bytes().partition(b" ")
-        return int(text) if int(crc, 16) == zlib.crc32(text) else 0
-    except (OSError, ValueError):
-        return 0

@@ -55,19 +55,9 @@ def _last_records(journal: AdoptedJournal) -> list[Record]:
             state=state,
             reason=reason,
         )
-        for session in _still_open(journal.open)
+        for session in journal.open
     ]
     return [*records, SourceEndedRecord(at=last_at)]
-
-
-def _still_open(words: list[str]) -> list[str]:
-    open_sessions: dict[str, None] = {}
-    for word in words:
-        if word.startswith("+"):
-            open_sessions[word[1:]] = None
-        else:
-            open_sessions.pop(word[1:], None)
-    return list(open_sessions)
 
 
 def _last_at(journal: AdoptedJournal) -> int:

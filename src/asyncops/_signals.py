@@ -19,7 +19,7 @@ from pathlib import Path
 
 import attrs
 
-from ._frames import open_new
+from ._directory import open_new
 
 __all__ = ["Observation", "interrupts", "observe", "observed"]
 

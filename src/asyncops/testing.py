@@ -72,7 +72,13 @@ class Recording:
     def append(self, line: bytes, *, expendable: bool = False, final: bool = False) -> None:
         self.records.append(decode(number_line(line, len(self.records) + 1)))
 
-    def note(self, word: str) -> None:
+    def opened(self, word: str) -> None:
+        pass
+
+    def closed(self, word: str) -> None:
+        pass
+
+    def maintain(self) -> None:
         pass
 
     def read(self, max_records: int, max_bytes: int) -> Chunk | None:

@@ -16,9 +16,10 @@ import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 
-from .._adoption import AdoptedJournal, owner_of
+from .._adoption import AdoptedJournal
 from .._client import destination
 from .._configuration import Configuration
+from .._directory import owner_of
 from .._exceptions import StoreError
 from .._exporter import Delivery
 from .._http import HTTPExporter
