@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from asyncops import Configuration, ConfigurationError
+from asyncops._configuration import is_readable_by_others
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +129,31 @@ def test_secrets_are_not_shown() -> None:
     with pytest.raises(ConfigurationError) as address:
         Configuration(endpoint="http://me:hunter2@x")
 
-    assert "hunter2" not in f"{key.value}{address.value}{Configuration(api_key='hunter2')!r}"
+    with pytest.raises(ConfigurationError) as query:
+        Configuration(endpoint="http://x?api_key=hunter2")
+    with pytest.raises(ConfigurationError) as mistaken:
+        Configuration(endpoint="aops_hunter2hunter2hunter2hunter2")
+
+    shown = f"{key.value}{address.value}{query.value}{mistaken.value}"
+    assert "hunter2" not in shown + repr(Configuration(api_key="hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("address", "readable"),
+    [
+        ("http://127.0.0.1:4319", False),
+        ("http://127.8.9.1", False),
+        ("http://[::1]:4319", False),
+        ("http://localhost", False),
+        ("https://collector.example", False),
+        ("http://collector.example", True),
+        ("http://10.0.0.7:4319", True),
+        ("http://127.0.0.1.example", True),
+        ("http://localhost.example", True),
+    ],
+)
+def test_what_others_can_read(address: str, readable: bool) -> None:
+    """
+    What leaves this machine without encryption is told from what stays or is encrypted.
+    """
+    assert readable == is_readable_by_others(address)

@@ -276,6 +276,40 @@ async def test_key_is_never_shown() -> None:
     assert KEY not in "".join(shown)
 
 
+async def test_what_a_collector_says_of_a_record_is_fit_for_a_log() -> None:
+    """
+    Whoever answers can put neither the key, nor a line of its own, nor pages into the host's log.
+    """
+    hostile = f"no\\r\\n\\u001b[31mERROR {KEY} " + "x" * 9_000
+    answer = b'{"acknowledged":7,"rejected":[{"seq":5,"error":"%b"}]}' % hostile.encode()
+    async with exporting(http("200 OK", answer)) as (exporter, _):
+        (rejected,) = (await exporter.export(SOURCE, [b"{}\n"])).rejected
+
+    assert rejected.error.startswith("no   [31mERROR [api_key] x")
+    assert 500 == len(rejected.error)
+
+
+async def test_a_key_in_the_clear_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A key that leaves the machine without encryption is worth a warning, which does not show it.
+    """
+    for key in (None, KEY):
+        configuration = Configuration(
+            endpoint="http://192.0.2.1",  # nobody's address (RFC 5737)
+            api_key=key,
+            request_timeout=0.01,
+        )
+        exporter = HTTPExporter(configuration)
+        with pytest.raises(CollectorUnavailableError):
+            await exporter.export(SOURCE, [])
+        await exporter.aclose()
+
+    (warning,) = caplog.messages
+    assert "without encryption" in warning
+    assert "http://192.0.2.1" in warning
+    assert KEY not in warning
+
+
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A proxy variable does not send what was recorded, and the key, elsewhere.

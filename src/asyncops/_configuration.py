@@ -16,9 +16,9 @@ from typing import Any, Literal
 import attrs
 
 from ._exceptions import ConfigurationError
-from ._wire import Redact, label
+from ._wire import Redact, label, without_secrets
 
-__all__ = ["DEFAULT_ENDPOINT", "Configuration"]
+__all__ = ["DEFAULT_ENDPOINT", "Configuration", "is_readable_by_others"]
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4319"
 """Where `asyncops serve` listens unless told otherwise."""
@@ -115,6 +115,23 @@ def _endpoint(value: Any) -> str:
     if not good:
         raise ValueError(f"an address such as {DEFAULT_ENDPOINT}, without user, query or fragment")
     return str(value).rstrip("/")
+
+
+def is_readable_by_others(address: str) -> bool:
+    """
+    Whether what goes to *address* leaves this machine without encryption.
+    """
+    import ipaddress
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _tags(value: Any) -> tuple[str, ...]:
@@ -266,5 +283,5 @@ def _checked(option: attrs.Attribute[Any], value: Any, where: str) -> Any:
         return option.metadata["check"](value)
     except (ValueError, TypeError) as error:
         secret = option.name == "api_key" or (option.name == "endpoint" and "@" in str(value))
-        shown = "" if secret else f", not {value!r:.200}"
+        shown = "" if secret else f", not {without_secrets(repr(value)[:200])}"
         raise ConfigurationError(f"{where} must be {error}{shown}") from None

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._configuration import Configuration
+from ._configuration import Configuration, is_readable_by_others
 from ._exceptions import BatchRejectedError, CollectorUnavailableError
-from ._exporter import Answer
+from ._exporter import Answer, RejectedRecord
+from ._log import trouble
 
 if TYPE_CHECKING:
     import httpx
@@ -76,6 +77,13 @@ class HTTPExporter:
             self._transport = self._httpx.AsyncHTTPTransport(
                 verify=self._url.startswith("https:"), trust_env=False
             )
+            if self._api_key is not None and is_readable_by_others(self._url):
+                trouble(
+                    "plain http",
+                    "asyncops sends its API key and all it records to %s without encryption:"
+                    " whoever is on the way can read them; use https",
+                    self._url,
+                )
         try:
             # httpx limits each wait, but not their sum: a header that drips in holds it for ever
             async with asyncio.timeout(self._timeout):
@@ -83,7 +91,8 @@ class HTTPExporter:
         except TimeoutError:
             raise CollectorUnavailableError(f"no answer within {self._timeout:g} s") from None
         except (self._httpx.HTTPError, self._httpx.InvalidURL, OSError) as error:
-            raise CollectorUnavailableError(str(error) or type(error).__name__) from None
+            said = _fit_for_a_log(str(error) or type(error).__name__, self._api_key)
+            raise CollectorUnavailableError(said) from None
 
     async def _post(self, source: str, body: bytes) -> Answer:
         assert self._transport is not None
@@ -133,9 +142,14 @@ def _answer(response: httpx.Response, data: bytes, api_key: str | None) -> Answe
     status = response.status_code
     if status == 200:
         try:
-            return msgspec.json.decode(data, type=Answer)
+            answer = msgspec.json.decode(data, type=Answer)
         except (msgspec.MsgspecError, RecursionError):
             raise CollectorUnavailableError("an answer that is not a collector's") from None
+        rejected = [
+            RejectedRecord(each.seq, _fit_for_a_log(each.error, api_key))
+            for each in answer.rejected
+        ]
+        return Answer(answer.acknowledged, rejected)
     said = f"{status} {_error(data, api_key)}".rstrip()
     if status in (408, 425, 429) or status >= 500:
         raise CollectorUnavailableError(
@@ -146,13 +160,19 @@ def _answer(response: httpx.Response, data: bytes, api_key: str | None) -> Answe
 
 def _error(data: bytes, api_key: str | None) -> str:
     """
-    What the answer says is wrong, fit for the host's log: one line, and without the key, which
-    whoever answers there may repeat.
+    What the answer says is wrong.
     """
     try:
         said = msgspec.json.decode(data, type=_Refusal).error
     except (msgspec.MsgspecError, RecursionError):
         return ""
+    return _fit_for_a_log(said, api_key)
+
+
+def _fit_for_a_log(said: str, api_key: str | None) -> str:
+    """
+    What whoever answers there said, in one short line and without the key, which it may repeat.
+    """
     if api_key is not None:
         said = said.replace(api_key, "[api_key]")
     return "".join(c if c.isprintable() else " " for c in said[:500])
