@@ -222,13 +222,22 @@ def test_the_form_is_for_our_own_pages(key: str, http: httpx.Client) -> None:
     """
     A form sent from another site, or with more than a key in it, is refused.
     """
-    foreign = http.post("/sign-in", data={"key": key}, headers={"Sec-Fetch-Site": "cross-site"})
-    assert foreign.status_code == 403
+    for foreign in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+    ):
+        refused = http.post("/sign-in", data={"key": key}, headers=foreign)
+        assert (refused.status_code, "set-cookie" in refused.headers) == (403, False)
+        assert http.post("/sign-out", headers=foreign).status_code == 403
+    own = {"Origin": str(http.base_url).rstrip("/")}
+    assert http.post("/sign-in", data={"key": key}, headers=own).status_code == 303
     assert http.post("/sign-in", data={"key": "x" * 20_000}).status_code == 413
     many = "&".join(f"k{number}=1" for number in range(50))
     assert http.post("/sign-in", content=many).status_code == 400
     assert http.post("/sign-in", content=b"\xff\xfe=\x00").status_code == 401
-    assert "set-cookie" not in foreign.headers
 
 
 @pytest.mark.parametrize(
@@ -284,6 +293,18 @@ def test_visitors_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None
         ("0.0.0.0", 400),
         ("", 400),
         ("[", 400),
+        ("localhost.", 400),
+        ("localhost:", 400),
+        ("localhost:port", 400),
+        ("127.0.0.1:80@evil.example", 400),
+        ("evil.example@127.0.0.1", 400),
+        ("127.0.0.1#.evil.example", 400),
+        ("127.0.0.1, evil.example", 400),
+        ('127.0.0.1:"><script>', 400),
+        ("[::1%lo]", 400),
+        ("[::1]evil.example", 400),
+        ("0x7f.1", 400),
+        ("2130706433", 400),
     ],
 )
 def test_answers_to_its_own_names(shared: httpx.Client, host: str, status: int) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import attrs
 from starlette.datastructures import Headers
@@ -117,16 +118,17 @@ class HostMiddleware:
     def _is_right(self, values: list[str]) -> bool:
         if len(values) != 1:
             return False
-        host = _without_port(values[0].lower())
+        found = _HOST.fullmatch(values[0].lower())
+        if found is None:
+            return False
+        host = found["address"] or found["name"]
         if host in self.hosts or is_loopback(host):
             return True
         return self.any_address and _is_address(host)
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(?::\d{1,5})?", re.ASCII)
+"""A name or an address, perhaps with a port: RFC 9110, section 7.2, as far as browsers go."""
 
 
 def _is_address(host: str) -> bool:
@@ -292,8 +294,7 @@ async def show_form(request: Request) -> Response:
 
 
 async def sign_in(request: Request) -> Response:
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise HTTPException(403, "this form was sent from another site")
+    _refuse_foreign(request)
     form = await _form(request)
     wanted = _own_path(form.get("next", ""))
     key_hash = _hash(form.get("key", "").strip())
@@ -315,11 +316,28 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
+    _refuse_foreign(request)
     visitors: Visitors = request.app.state.visitors
     visitors.leave(_token(request))
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
+
+
+def _refuse_foreign(request: Request) -> None:
+    """
+    Refuse a form that a page of another site sent: it must not sign anybody in, or out.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is None:
+        # Browsers say where a form comes from in `Sec-Fetch-Site` to localhost and over https
+        # alone; elsewhere `Origin` does, and programs, which nobody can misuse so, say nothing.
+        origin = request.headers.get("origin")
+        ours = origin is None or urlsplit(origin).netloc == request.headers["host"]
+    else:
+        ours = site in ("none", "same-origin")
+    if not ours:
+        raise HTTPException(403, "this form was sent from another site")
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .._exceptions import ConfigurationError
-from .app import CollectorSettings, create_app
+from .app import SECURITY_HEADERS, CollectorSettings, create_app
 
 __all__ = ["EmbeddedCollector", "serve"]
 
@@ -266,6 +266,7 @@ class _Protocol(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
         ]
         for event in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
