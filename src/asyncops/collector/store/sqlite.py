@@ -38,6 +38,7 @@ from .base import (
     SessionQuery,
 )
 from .changes import Changes
+from .sqlite_errors import unavailable
 from .sqlite_reader import (
     Moment,
     read_event,
@@ -61,6 +62,8 @@ MAX_GROUP_RECORDS = 5_000
 
 READERS = 4
 """How many questions are answered at once."""
+
+CANNOT = "the database cannot be used now"
 
 _logger = logging.getLogger("asyncops")
 
@@ -105,13 +108,15 @@ class SQLiteStore:
         busy_timeout: float = 5.0,
         max_queued_records: int = 100_000,
     ) -> None:
-        self.path = path
+        self.path = path.absolute()
         self.changes = Changes()
         self._busy_timeout = busy_timeout
         self._max_queued_records = max_queued_records
         self._clock = clock
         self._opened_at = clock()
         self._writer = SQLiteWriter(open_writer(path, busy_timeout=busy_timeout))
+        self._files = _files(self.path)
+        self._trouble = ""
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
         self._batches = 0
@@ -218,26 +223,57 @@ class SQLiteStore:
         batches = [job.what for job in group if isinstance(job.what, Batch)]
         try:
             outcomes = self._writer.write(batches)
-        except sqlite3.OperationalError as error:
-            # locked, full, read-only: true of every batch, and may pass
-            return [_unavailable(error)] * len(group)
+            self._check_files()  # or what was committed is in a file that nobody will find
+        except (sqlite3.OperationalError, StoreError) as error:
+            # locked, full, read-only, gone: true of every batch, and may pass
+            return [self._troubled(error)] * len(group)
         except Exception as error:
             if len(batches) == 1:
                 _logger.exception("A batch from source %s cannot be stored", batches[0].source)
-                return [_unavailable(error)]
+                return [unavailable(CANNOT, error)]
             # one of them is at fault: it must not take the others with it
             return [result for job in group for result in self._add_group([job])]
+        if self._trouble:
+            self._trouble = ""
+            _logger.warning("Records are stored again in %s", self.path)
         self._transactions += 1
         self._batches += len(batches)
         return list(outcomes)
 
     def _perform(self, what: Callable[[sqlite3.Connection], Any]) -> Any:
         try:
-            return what(self._writer.connection)
+            result = what(self._writer.connection)
+            self._check_files()
+            return result
         except StoreError as error:
             return error
         except sqlite3.Error as error:
-            return _unavailable(error)
+            return unavailable(CANNOT, error)
+
+    def _troubled(self, error: Exception) -> StoreError:
+        """
+        What to tell a sender that *error* kept waiting; the log is told once.
+        """
+        told = error if isinstance(error, StoreError) else unavailable(CANNOT, error)
+        if str(told) != self._trouble:
+            self._trouble = str(told)
+            _logger.warning(
+                "No records are stored in %s, programs keep theirs until that is over: %s",
+                self.path,
+                told,
+            )
+        return told
+
+    def _check_files(self) -> None:
+        """
+        Raises:
+            StoreError: The database is another file than was opened, or none.
+        """
+        if _files(self.path) != self._files:
+            raise StoreError(
+                f"{CANNOT}: somebody removed or replaced its file (put it back, or restart the"
+                " collector)"
+            )
 
     def _settle(self, group: Sequence[_Job[Any]], results: Sequence[Any]) -> None:
         """
@@ -328,11 +364,12 @@ class SQLiteStore:
         """
 
         def ask() -> T:
+            self._check_files()
             try:
                 with self._reader() as connection:
                     return question(connection, *args, **kwargs)
             except sqlite3.Error as error:
-                raise _unavailable(error) from error
+                raise unavailable(CANNOT, error) from error
 
         if self._closed:
             raise StoreError("the store is closed")
@@ -359,10 +396,16 @@ class SQLiteStore:
                 self._idle_readers.append(connection)
 
 
-def _unavailable(error: Exception) -> StoreError:
-    unavailable = StoreError(f"the database cannot be used now: {error}")
-    unavailable.__cause__ = error
-    return unavailable
+def _files(path: Path) -> tuple[tuple[int, int], ...]:
+    """
+    Which files the database at *path* is: the file itself and its write-ahead log.
+    """
+    files = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with contextlib.suppress(OSError):
+            status = file.stat()
+            files.append((status.st_dev, status.st_ino))
+    return tuple(files)
 
 
 def _size(connection: sqlite3.Connection) -> tuple[int, int]:

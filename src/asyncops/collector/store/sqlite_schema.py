@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from ..._exceptions import StoreError
+from .sqlite_errors import unavailable
 
 __all__ = ["MAX_SUM", "SEQ_BITS", "event_id", "event_number", "open_reader", "open_writer"]
 
@@ -199,7 +200,7 @@ def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
-        raise StoreError(f"cannot open the database {path}: {error}") from error
+        raise unavailable(f"cannot open the database {path}", error) from error
     except StoreError:
         if connection is not None:
             connection.close()
