@@ -43,7 +43,7 @@ from ._http import HTTPExporter
 from ._journal import Journal, MemoryJournal
 from ._log import trouble
 from ._recovery import recover
-from ._signals import observe
+from ._signals import observe, outlive
 from ._version import __version__
 from ._wire import Encoder, encode
 
@@ -146,18 +146,20 @@ class Client:
         """
         Record that *active* ended, or (`state` None) that this process left it.
         """
-        now = _clock.wall_ns()
-        self.record(
-            SessionEndedRecord(
-                at=now,
-                session=active.id,
-                said_by="user" if by_user else "process",
-                ended_at=now,
-                state=state,
-                reason=None if reason is None else self.encoder.text(reason),
-                failure=None if failure is None else self.encoder.failure(failure),
+        # a forked child that has recorded nothing of it has nothing to leave
+        if state is not None or self._journal is not None:
+            now = _clock.wall_ns()
+            self.record(
+                SessionEndedRecord(
+                    at=now,
+                    session=active.id,
+                    said_by="user" if by_user else "process",
+                    ended_at=now,
+                    state=state,
+                    reason=None if reason is None else self.encoder.text(reason),
+                    failure=None if failure is None else self.encoder.failure(failure),
+                )
             )
-        )
         with self._lock:
             self._sessions.pop(active.id, None)
             if active.owner and state is not None and self._journal is not None:
@@ -170,6 +172,7 @@ class Client:
         with self._lock:
             if self._journal is None:
                 _clients.add(self)
+                _look_after_exit()
                 self._journal = self._new_journal(_ids.new_uuid())
                 self._announce(self._journal)
                 self._deliver(self._journal)
@@ -237,6 +240,7 @@ class Client:
         """
         On the background loop: announce spans open for longer than a tick; tell of the host once.
         """
+        outlive()
         if not self._host_told:
             self._host_told = True
             self._tell_host()
@@ -318,9 +322,12 @@ class Client:
         After `finish`: wait for the collector if it has been answering, up to `shutdown_timeout`
         after *began*.
         """
-        journal, delivery = self._journal, self._delivery
+        journal, delivery, running = self._journal, self._delivery, self._running
+        # What other exit handlers and finalizers record from now on is another source's, which the
+        # next process finishes and sends.
+        self._journal = self._delivery = self._running = None
         if journal is not None:
-            if delivery is not None and self._running is not None:
+            if delivery is not None and running is not None:
                 delivery.drain_at_exit(began, self.configuration.shutdown_timeout)
             journal.seal()
 
@@ -429,6 +436,18 @@ def _forget(client: Client) -> None:
             if shared is client:
                 del _shared[key]
     _clients.discard(client)
+
+
+def _look_after_exit() -> None:
+    """
+    A child of `multiprocessing` leaves by `os._exit`, which knows nothing of `atexit`.
+    """
+    process, util = (
+        sys.modules.get("multiprocessing.process"),
+        sys.modules.get("multiprocessing.util"),
+    )
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _at_exit, exitpriority=-100)
 
 
 def _at_exit() -> None:
