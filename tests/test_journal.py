@@ -582,6 +582,24 @@ def test_segment_removed(tmp_path: Path) -> None:
     assert {} == journal.dropped
 
 
+def test_lock_removed(tmp_path: Path) -> None:
+    """
+    A journal whose lock file was removed gets another, so that it can be adopted one day.
+    """
+    journal = journal_in(tmp_path, owner={"pid": 7})
+    journal.append(line(1))
+    (journal.directory / "lock").unlink()
+    journal._look_at = 0.0
+    journal.maintain()
+    journal.append(line(2))
+
+    assert [] == list(adopt(tmp_path))
+    dead(journal)
+    (adopted,) = adopt(tmp_path)
+    assert {"pid": 7} == adopted.owner
+    assert [1, 2] == numbers(adopted)
+
+
 def test_segment_cut_short(tmp_path: Path) -> None:
     """
     A segment that somebody truncates while it is written costs what was in it, and nothing after.

@@ -5,8 +5,8 @@ General layout, from what everything stands on to what users call; a module impo
 above it:
 
     _version _exceptions _clock _ids _events _wire _endings _configuration     values, no I/O
-    _log _directory _frames _limit _journal _file_journal _adoption            delivery: lines in,
-                                                                               lines out
+    _log _directory _frames _limit _journal _file_journal _survey              delivery: lines in,
+    _adoption _background _exporter _http                                      lines out
     _active _host _signals _recovery _client _spans _session                   sessions
     _api _run testing cli                                                      the surface
     collector                                                                  the server; imports

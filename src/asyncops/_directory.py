@@ -17,11 +17,13 @@ whole and locked.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
 import re
 import resource
+import stat
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +32,7 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "SET_ASIDE",
     "Marks",
     "delete_acknowledged",
     "is_held",
@@ -55,6 +58,9 @@ RESERVE_BYTES = 65_536
 SET_ASIDE_BYTES = 16 * 1_048_576
 """How large the file of refused records may become."""
 
+SET_ASIDE = "set-aside.ndjson"
+"""Where refused records are kept, beside the journals of a destination."""
+
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -66,13 +72,34 @@ def make_private(directory: Path) -> None:
     Make *directory* and what is missing above it, for this user alone.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be made, or somebody else may have made it.
     """
     for missing in reversed(
         [path for path in (directory, *directory.parents) if not path.exists()]
     ):
         with contextlib.suppress(FileExistsError):
             missing.mkdir(mode=0o700)
+    _refuse_planted(directory)
+
+
+def _refuse_planted(directory: Path) -> None:
+    """
+    Refuse a *directory* under one for everybody, such as /tmp, where the name there is not this
+    user's alone: whoever took it first could read, replace or lead elsewhere what is in it.
+
+    Raises:
+        PermissionError: It is somebody else's, a link, or others may write to it.
+    """
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    for path in (directory, *directory.parents):
+        if path.parent.stat().st_mode & shared == shared:
+            status = path.lstat()
+            if (
+                not stat.S_ISDIR(status.st_mode)
+                or status.st_uid not in (os.geteuid(), 0)
+                or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            ):
+                raise PermissionError(errno.EPERM, "others may have made or may change", str(path))
 
 
 def open_new(path: Path, flags: int = 0) -> int:
@@ -280,6 +307,7 @@ def journals(root: Path) -> list[Path]:
     7, tell the time. Whatever else lies there is nobody's business.
     """
     try:
+        _refuse_planted(root)
         names = os.listdir(root)
     except OSError:
         return []
@@ -342,12 +370,12 @@ def owner_of(directory: Path) -> dict[str, Any]:
 
 def set_aside(root: Path, source: str, line: bytes, reason: str) -> None:
     """
-    Keep a *line* that no collector takes in `set-aside.ndjson`, for a person to look at.
+    Keep a *line* that no collector takes in the file `SET_ASIDE`, for a person to look at.
     """
     entry = {"source": source, "reason": reason, "line": line.decode(errors="replace")}
     with contextlib.suppress(OSError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(root / "set-aside.ndjson", flags, 0o600)
+        fd = os.open(root / SET_ASIDE, flags, 0o600)
         try:
             if os.fstat(fd).st_size < SET_ASIDE_BYTES:
                 os.write(fd, msgspec.json.encode(entry) + b"\n")

@@ -323,17 +323,37 @@ class FileJournal(Numbering):
         """
         Make what is missing: the directory, which may never have been there, or the segment.
         """
-        there = self._lock_fd >= 0 and self._has_its_name()
-        if self._fd >= 0:
+        there = self._lock_fd >= 0 and (self._has_its_name() or self._restore_lock())
+        if self._fd >= 0 and not (there and os.fstat(self._fd).st_nlink):
             self._save_segment(upcoming, others_remain=there)
         first = self._ring.records[0].seq if self._ring.records else upcoming
-        if there:
+        if there and self._fd < 0:
             self._fd = open_new(self.directory / segment_name(first), os.O_APPEND)
             self._size = 0
             self._segments.append(first)
-        else:
+        elif not there:
             self._close_files()
             self._make_directory(first)
+
+    def _restore_lock(self) -> bool:
+        """
+        If only the lock was removed, make another; says whether the directory is ours now.
+
+        Raises:
+            OSError: It cannot be made, or somebody else was faster.
+        """
+        if not (self.directory / segment_name(self._segments[-1])).exists():
+            return False
+        fd = open_new(self.directory / "lock")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _append(fd, msgspec.json.encode(self._owner))
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(self._lock_fd)
+        self._lock_fd, self._lock_stat = fd, os.fstat(fd)
+        return True
 
     def _save_segment(self, upcoming: int, *, others_remain: bool) -> None:
         """

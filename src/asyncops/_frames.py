@@ -26,6 +26,7 @@ from ._wire import encode, number_line
 __all__ = [
     "EXPENDABLE",
     "FINAL",
+    "FRAME_BYTES",
     "LOST",
     "Chunk",
     "Frame",
@@ -34,6 +35,7 @@ __all__ = [
     "frame",
     "frames",
     "lost_line",
+    "recorded_at",
 ]
 
 EXPENDABLE = 1
@@ -49,7 +51,8 @@ _MAGIC = b"\xa5j"
 _VERSION = 1
 _HEAD = struct.Struct("<2sBBIQ")  # magic, version, flags, length of the line, number
 _CRC = struct.Struct("<I")  # of the head and the line
-_FRAME_BYTES = _HEAD.size + _CRC.size
+FRAME_BYTES = _HEAD.size + _CRC.size
+"""How much a frame takes beside its line."""
 _MAX_LINE_BYTES = 2 * 1_048_576
 
 
@@ -155,11 +158,11 @@ class Reader:
         """
         size = sum(map(len, chunk.lines))
         # any one frame fits in this, so a frame that does not is at the end of what we asked for
-        want = max(max_bytes, _MAX_LINE_BYTES) + _FRAME_BYTES
+        want = max(max_bytes, _MAX_LINE_BYTES) + FRAME_BYTES
         while True:
             data = os.pread(self._fd, want, self._offset)
             at = 0
-            while at + _FRAME_BYTES <= len(data):
+            while at + FRAME_BYTES <= len(data):
                 found = _parse(data, at)
                 if found is None:
                     good = _next_good(data, at + 1)
@@ -183,7 +186,7 @@ class Reader:
             if len(data) < want:
                 self._offset += at
                 return False
-            self._offset += at or want - _FRAME_BYTES  # nothing but rubbish, as far as we can see
+            self._offset += at or want - FRAME_BYTES  # nothing but rubbish, as far as we can see
 
     def _following(self) -> str | None:
         """
@@ -240,13 +243,13 @@ def _parse(data: bytes, at: int) -> tuple[bytes, int, int, int] | None:
     """
     The line, number, flags and end of the frame at *at*; None where there is no good one.
     """
-    if at + _FRAME_BYTES > len(data):
+    if at + FRAME_BYTES > len(data):
         return None
     magic, version, flags, length, seq = _HEAD.unpack_from(data, at)
-    end = at + _FRAME_BYTES + length
+    end = at + FRAME_BYTES + length
     if magic != _MAGIC or version != _VERSION or length > _MAX_LINE_BYTES or end > len(data):
         return None
-    line = data[at + _FRAME_BYTES : end]
+    line = data[at + FRAME_BYTES : end]
     (crc,) = _CRC.unpack_from(data, at + _HEAD.size)
     if crc != zlib.crc32(line, zlib.crc32(data[at : at + _HEAD.size])):
         return None
@@ -284,15 +287,22 @@ class _Recorded(msgspec.Struct):
 _recorded = msgspec.json.Decoder(_Recorded)
 
 
+def recorded_at(line: bytes) -> int | None:
+    """
+    When *line* was recorded, nanoseconds since the epoch; None where it does not say.
+    """
+    try:
+        return _recorded.decode(line).at
+    except msgspec.MsgspecError:
+        return None
+
+
 def lost_line(seq: int, count: int, reason: str, *, last: bytes = b"") -> bytes:
     """
     What stands in the place of record *seq*, whose line is *last*, and those before it, *count* in
     all.
     """
-    try:
-        at = _recorded.decode(last).at
-    except msgspec.MsgspecError:
-        at = _clock.wall_ns()
+    at = recorded_at(last) or _clock.wall_ns()
     return number_line(encode(LostRecord(at=at, count=count, reason=reason)), seq) + b"\n"
 
 

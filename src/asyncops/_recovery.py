@@ -4,18 +4,17 @@ What a dead source can no longer say: how its sessions ended, told by whoever ad
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from ._adoption import AdoptedJournal, adopt
 from ._events import EndState, Record, SessionEndedRecord, SourceEndedRecord
-from ._exceptions import DecodeError
+from ._frames import recorded_at
 from ._log import trouble
 from ._signals import Observation, observed
-from ._wire import decode, encode
+from ._wire import encode
 
-__all__ = ["recover"]
+__all__ = ["ending_of_source", "recover"]
 
 CANCELLING = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
 
@@ -44,8 +43,7 @@ def recover(root: Path) -> Iterator[AdoptedJournal]:
 
 
 def _last_records(journal: AdoptedJournal) -> list[Record]:
-    last_at = _last_at(journal)
-    state, reason = _ending(observed(journal.directory), last_at)
+    last_at, state, reason = ending_of_source(journal.directory, journal.last_line)
     records: list[Record] = [
         SessionEndedRecord(
             at=last_at,
@@ -60,15 +58,20 @@ def _last_records(journal: AdoptedJournal) -> list[Record]:
     return [*records, SourceEndedRecord(at=last_at)]
 
 
-def _last_at(journal: AdoptedJournal) -> int:
+def ending_of_source(directory: Path, last_line: bytes | None) -> tuple[int, EndState, str]:
     """
-    When the source was last heard of, nanoseconds since the epoch.
+    When the dead source of the journal in *directory* was last heard of (nanoseconds since the
+    epoch), and how the sessions it had open ended, as far as anybody can tell.
+
+    Args:
+        directory: Where it lies.
+        last_line: The last record that is left of it.
     """
-    if journal.last_line is not None:
-        with contextlib.suppress(DecodeError):
-            return decode(journal.last_line).at
-    newest = max(path.stat().st_mtime_ns for path in journal.directory.iterdir())
-    return int(newest)
+    last_at = None if last_line is None else recorded_at(last_line)
+    if last_at is None:
+        last_at = max(path.stat().st_mtime_ns for path in directory.iterdir())
+    state, reason = _ending(observed(directory), last_at)
+    return last_at, state, reason
 
 
 def _ending(signal: Observation | None, last_at: int) -> tuple[EndState, str]:

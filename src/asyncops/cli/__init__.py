@@ -1,5 +1,5 @@
 """
-The command line: `asyncops demo | serve | run | sessions | show | keys`.
+The command line: `asyncops demo | serve | run | sessions | show | keys | doctor`.
 
 A module for each command; this one puts them together. Nothing here is imported by the SDK.
 """
@@ -62,7 +62,7 @@ def app() -> cyclopts.App:
     """
     from cyclopts import App
 
-    from . import demo, keys, run, serve, sessions, show
+    from . import demo, doctor, keys, run, serve, sessions, show
 
     commands = App(
         name="asyncops",
@@ -72,4 +72,5 @@ def app() -> cyclopts.App:
     for command in (demo.demo, serve.serve, run.run, sessions.sessions, show.show):
         commands.command(command)
     commands.command(keys.keys)
+    commands.command(doctor.doctor)
     return commands

@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from .._adoption import AdoptedJournal
 from .._client import destination
 from .._configuration import Configuration
-from .._directory import owner_of
+from .._directory import journals, owner_of
 from .._exceptions import StoreError
 from .._exporter import Delivery
 from .._http import HTTPExporter
@@ -30,7 +30,13 @@ from .._recovery import recover
 from ..collector.ingest.records import ingest_lines
 from ..collector.store.base import Store
 
-__all__ = ["THIS_MACHINE", "adopt_journals", "deliver_journals", "waiting_elsewhere"]
+__all__ = [
+    "THIS_MACHINE",
+    "adopt_journals",
+    "deliver_journals",
+    "destinations",
+    "waiting_elsewhere",
+]
 
 LOOK_SECONDS = 1.0
 """How often journals are looked for."""
@@ -71,8 +77,8 @@ def waiting_elsewhere(port: int) -> list[str]:
     The addresses of this machine, other than *port*, for which journals wait.
     """
     root = Configuration().journal_dir
-    endpoints = {endpoint for _, endpoint in _destinations(root) if _port_here(endpoint) != port}
-    return sorted(endpoint for endpoint in endpoints if _port_here(endpoint) is not None)
+    endpoints = {endpoint for _, endpoint in destinations(root) if endpoint is not None}
+    return sorted(each for each in endpoints if _port_here(each) not in (None, port))
 
 
 async def deliver_journals(configuration: Configuration, *, since: str) -> None:
@@ -82,11 +88,11 @@ async def deliver_journals(configuration: Configuration, *, since: str) -> None:
     """
     exporter = HTTPExporter(configuration)
     delivery = Delivery(MemoryJournal(new_uuid()), exporter, configuration)
-    journals = recover(
+    dead = recover(
         configuration.journal_dir / destination(configuration.endpoint, configuration.api_key)
     )
     try:
-        while (journal := await anyio.to_thread.run_sync(next, journals, None)) is not None:
+        while (journal := await anyio.to_thread.run_sync(next, dead, None)) is not None:
             delivered = False
             try:
                 if journal.source > since:
@@ -101,9 +107,9 @@ async def _adopt_all(store: Store, directory: Path) -> bool:
     """
     Take in the journals of dead processes in *directory*; says whether all went.
     """
-    journals = recover(directory)
+    dead = recover(directory)
     all_delivered = True
-    while (journal := await anyio.to_thread.run_sync(next, journals, None)) is not None:
+    while (journal := await anyio.to_thread.run_sync(next, dead, None)) is not None:
         delivered = False
         try:
             delivered = await _adopt(store, journal)
@@ -156,36 +162,33 @@ def _bound_for(root: Path, port: int) -> Iterator[Path]:
     """
     The directories of journals bound for this machine's *port*.
     """
-    for directory, endpoint in _destinations(root):
+    for directory, endpoint in destinations(root):
         if _port_here(endpoint) == port:
             yield directory
 
 
-def _destinations(root: Path) -> Iterator[tuple[Path, str]]:
+def destinations(root: Path) -> Iterator[tuple[Path, str | None]]:
     """
-    The directories of destinations under *root*, and the collector's address of each.
+    The directories of destinations under *root*, and the collector's address of each, as far as one
+    of the journals there says it.
     """
     try:
         names = sorted(os.listdir(root))
     except OSError:
         return
     for name in names:
-        try:
-            journals = sorted(os.listdir(root / name))
-        except OSError:
-            continue
-        owners = (owner_of(root / name / journal) for journal in journals if journal[0] != ".")
-        endpoint = next((owner["endpoint"] for owner in owners if "endpoint" in owner), None)
-        if isinstance(endpoint, str):
-            yield root / name, endpoint
+        found = journals(root / name)
+        said = (owner_of(journal).get("endpoint") for journal in found)
+        if found:
+            yield root / name, next((each for each in said if isinstance(each, str)), None)
 
 
-def _port_here(endpoint: str) -> int | None:
+def _port_here(endpoint: str | None) -> int | None:
     """
     The port of this machine that *endpoint* names; None where it names another machine.
     """
     try:
-        parts = urlsplit(endpoint)
+        parts = urlsplit(endpoint or "")
         if parts.scheme != "http" or parts.hostname not in THIS_MACHINE:
             return None
         return parts.port or 80
