@@ -268,8 +268,8 @@ def throttling(bytes_per_second: int) -> Fault:
     """
 
     async def fault(exchange: Exchange) -> None:
-        while await exchange.reader.read(bytes_per_second // 50):
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - the pause is what this is about
+        while await exchange.reader.read(bytes_per_second // 50):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
     return fault
 
@@ -337,15 +337,15 @@ def http(status: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-def answering(data: bytes, *, to_bodies_over: int = -1) -> Fault:
+def answering(data: bytes, *, to: Callable[[bytes], bool] = lambda body: True) -> Fault:
     """
-    Somebody answers with *data*, and nothing gets to the collector; except requests whose body is
-    no longer than that.
+    Somebody answers with *data* where the body is one of those, and nothing of it gets to the
+    collector; all else passes.
     """
 
     async def fault(exchange: Exchange) -> None:
         request = await exchange.request()
-        if len(request.partition(b"\r\n\r\n")[2]) > to_bodies_over:
+        if to(request.partition(b"\r\n\r\n")[2]):
             await exchange.say(data)
         else:
             await exchange.say(await exchange.forward(request))
