@@ -6,7 +6,7 @@ The directory of one journal: which files lie in it, how they are made, and whos
                     being written
     marks           the highest number that is acknowledged, and the highest that was given while
                     the disk took nothing; rewritten in place
-    open            what is open at the moment, a line per change
+    open            what is open at the moment, a line with a checksum per change
     reserve         space to give up when the disk is full, so that an ending still fits
     signal-...      which signals the process got (`_signals`)
 
@@ -25,7 +25,6 @@ import re
 import resource
 import stat
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ __all__ = [
     "set_aside",
     "sync_directory",
     "take_lock",
-    "words",
+    "word_line",
 ]
 
 RESERVE_BYTES = 65_536
@@ -218,14 +217,14 @@ class Marks:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def begin(self, acknowledged: int) -> None:
+    def begin(self, acknowledged: int, numbered: int) -> None:
         """
         Make the file as long as it will be.
 
         Raises:
             OSError: The disk is full.
         """
-        os.pwrite(self._fd, _mark(acknowledged) + _mark(0), 0)
+        os.pwrite(self._fd, _mark(acknowledged) + _mark(numbered), 0)
 
     def acknowledged(self, seq: int) -> None:
         """
@@ -274,27 +273,32 @@ def read_marks(directory: Path) -> tuple[int, int]:
 # -- what is open -----------------------------------------------------------------------------
 
 
-def words(opened: Iterable[str]) -> bytes:
+def word_line(word: str, *, opened: bool) -> bytes:
     """
-    The lines that say that *opened* is open.
+    The line that says that *word* is open from now on, or no longer.
     """
-    return b"".join(b"+%b\n" % word.encode() for word in opened)
+    text = b"%b%b" % (b"+" if opened else b"-", word.encode())
+    return b"%b %08x\n" % (text, zlib.crc32(text))
 
 
 def open_words(directory: Path) -> list[str]:
     """
-    What was open when the file was last written.
+    What was open when the file was last written. A line that is damaged says nothing.
     """
     try:
         data = (directory / "open").read_bytes()
     except OSError:
         return []
     still: dict[str, None] = {}
-    for line in data.decode(errors="replace").split("\n")[:-1]:
-        if line.startswith("+"):
-            still[line[1:]] = None
+    for line in data.split(b"\n"):
+        text, _, crc = line.rpartition(b" ")
+        if crc != b"%08x" % zlib.crc32(text):
+            continue
+        word = text[1:].decode(errors="replace")
+        if text.startswith(b"+"):
+            still[word] = None
         else:
-            still.pop(line[1:], None)
+            still.pop(word, None)
     return list(still)
 
 

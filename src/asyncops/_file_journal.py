@@ -34,7 +34,7 @@ from ._directory import (
     segment_name,
     set_aside,
     sync_directory,
-    words,
+    word_line,
 )
 from ._frames import EXPENDABLE, Chunk, Reader, frame, frames
 from ._journal import MEMORY_BYTES, Numbering, Ring
@@ -202,12 +202,12 @@ class FileJournal(Numbering):
     def opened(self, word: str) -> None:
         with self._lock:
             self._words[word] = None
-            self._note(b"+%b\n" % word.encode())
+            self._note(word_line(word, opened=True))
 
     def closed(self, word: str) -> None:
         with self._lock:
             self._words.pop(word, None)
-            self._note(b"-%b\n" % word.encode())
+            self._note(word_line(word, opened=False))
 
     def _note(self, line: bytes) -> None:
         if self._closed or self._open_fd < 0:
@@ -224,6 +224,9 @@ class FileJournal(Numbering):
             if self._fsync:
                 os.fdatasync(self._open_fd)
 
+    def _open_lines(self) -> bytes:
+        return b"".join(word_line(word, opened=True) for word in self._words)
+
     def _note_anew(self) -> None:
         """
         Write what is open, and no more what was: a long life has many sessions.
@@ -233,7 +236,7 @@ class FileJournal(Numbering):
         hidden.unlink(missing_ok=True)
         fd = open_new(hidden, os.O_APPEND)
         try:
-            self._open_bytes = _append(fd, words(self._words))
+            self._open_bytes = _append(fd, self._open_lines())
             if self._fsync:
                 os.fdatasync(fd)
             hidden.rename(self.directory / "open")
@@ -368,6 +371,8 @@ class FileJournal(Numbering):
         if before > safe:
             self._drop("journal_removed", before - safe)
             self._ring.begin_with_lost(before, before - safe, "journal_removed")
+        if self._marks is not None:
+            self._marks.numbered(self._ring.last)
         os.close(self._fd)
         self._fd = -1
 
@@ -398,8 +403,8 @@ class FileJournal(Numbering):
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _append(lock_fd, msgspec.json.encode(self._owner))
             marks = Marks(marks_fd)
-            marks.begin(self._acknowledged)
-            open_bytes = _append(open_fd, words(self._words))
+            marks.begin(self._acknowledged, self._ring.last)
+            open_bytes = _append(open_fd, self._open_lines())
             self._has_reserve = make_reserve(hidden)
             hidden.rename(self.directory)
             if self._fsync:

@@ -153,6 +153,13 @@ class Ring:
         self._bytes = 0
         self._max_bytes = max_bytes
 
+    @property
+    def last(self) -> int:
+        """
+        The number of the last record; 0 where there is none.
+        """
+        return self.records[-1].seq if self.records else 0
+
     def append(self, seq: int, line: bytes, flags: int) -> None:
         self.records.append(_Kept(seq, line, flags))
         self._bytes += len(line)

@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 import asyncops
-from asyncops import _client, _exporter, _journal
+from asyncops import _client, _exporter, _file_journal
 
 __all__ = ["FINALS", "STATUSES", "Ledger", "Spec", "planned", "text_of"]
 
@@ -319,7 +319,7 @@ def tell_of_adoptions(slot: memoryview) -> None:
 def main() -> None:
     spec = Spec(**json.loads(sys.argv[1]))
     recorder = Recorder(spec)
-    _journal.SEGMENT_BYTES = int(spec.constants["SEGMENT_BYTES"])
+    _file_journal.SEGMENT_BYTES = int(spec.constants["SEGMENT_BYTES"])
     _exporter.ADOPT_SECONDS = spec.constants["ADOPT_SECONDS"]
     _exporter.MAX_BACKOFF_SECONDS = spec.constants["MAX_BACKOFF_SECONDS"]
     tell_of_adoptions(recorder.slot)
