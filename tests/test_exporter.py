@@ -415,9 +415,10 @@ async def test_exit_waits_for_a_collector_that_answers() -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-async def test_exit_does_not_wait_for_one_that_does_not(*, silent: bool) -> None:
+async def test_exit_does_not_wait_for_one_that_does_not(tmp_path: Path, *, silent: bool) -> None:
     """
-    Where the collector has not answered, or says that it cannot, an exit is not held up.
+    Where the collector has not answered, or says that it cannot, an exit is not held up: what is
+    recorded lies on the disk.
     """
 
     class Silent(MemoryExporter):
@@ -426,7 +427,8 @@ async def test_exit_does_not_wait_for_one_that_does_not(*, silent: bool) -> None
                 await asyncio.sleep(60)
             raise CollectorUnavailableError("down", retry_after=60)
 
-    journal = filled(1)
+    journal = FileJournal(tmp_path, SOURCE, owner={}, max_bytes=2**20)
+    journal.append(b'{"n":0}')
     async with delivering(journal, Silent()) as delivery:
         await until(lambda: silent or delivery.tried)
         began = time.monotonic()
@@ -435,3 +437,23 @@ async def test_exit_does_not_wait_for_one_that_does_not(*, silent: bool) -> None
 
         assert time.monotonic() - began < 0.25
         assert 1 == journal.backlog
+
+
+async def test_exit_waits_for_what_would_be_gone() -> None:
+    """
+    What is only in memory is worth waiting for a collector that has not answered yet.
+    """
+
+    class Slow(MemoryExporter):
+        async def export(self, source: str, lines: Sequence[bytes]) -> Answer:
+            await asyncio.sleep(0.4)
+            return await super().export(source, lines)
+
+    journal, exporter = filled(1), Slow()
+    async with delivering(journal, exporter) as delivery:
+        began = time.monotonic()
+        delivery.hurry()
+        await asyncio.to_thread(delivery.drain_at_exit, began, 2.0)
+
+        assert 0 == journal.backlog
+        assert [1] == delivered(exporter)

@@ -56,8 +56,7 @@ class _Loop(asyncio.SelectorEventLoop):
     fail just when the last batch is to be sent. Here it blocks, and blocks nobody but us.
     """
 
-    def __init__(self) -> None:
-        selector = _Selector()
+    def __init__(self, selector: _Selector) -> None:
         self.awake = selector.awake
         super().__init__(selector)
 
@@ -108,24 +107,19 @@ class Background:
         """
         with self._lock:
             if self._loop is None:
-                loop = _Loop()
-                thread = threading.Thread(
-                    target=_serve, args=(loop, first), name="asyncops", daemon=True
-                )
                 try:
-                    thread.start()
-                except RuntimeError as error:
+                    self._loop = _started(first)
+                except (RuntimeError, OSError) as error:
                     coroutine.close()
-                    loop.close()
                     if "shutdown" not in str(error):  # there it is as it should be
                         trouble(
                             "thread",
                             "asyncops cannot start its thread (%s): its records stay in the"
-                            " journal until another process sends it",
+                            " journal until another session begins here, or another process"
+                            " sends them",
                             error,
                         )
                     return None
-                self._loop = loop
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -158,6 +152,31 @@ class Background:
         # it is only kept from being collected.
         self._parents.append(self._loop)
         self._loop = None
+
+
+def _started(first: Callable[[], None]) -> _Loop:
+    """
+    A loop that runs in a thread of its own.
+
+    Raises:
+        RuntimeError: No thread can be had.
+        OSError: No descriptor can be had.
+    """
+    selector = _Selector()
+    try:
+        for end in socket.socketpair():  # a loop that finds none for itself complains when it goes
+            end.close()
+    except OSError:
+        selector.close()
+        raise
+    loop = _Loop(selector)
+    thread = threading.Thread(target=_serve, args=(loop, first), name="asyncops", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        loop.close()
+        raise
+    return loop
 
 
 def _serve(loop: _Loop, first: Callable[[], None]) -> None:

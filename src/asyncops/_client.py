@@ -120,6 +120,9 @@ class Client:
                 journal = self._journal or self._open()
                 if active.owner:
                     journal.opened(active.id)
+                if self._running is None and self._delivery is not None:
+                    # there was no thread to be had before; perhaps there is now
+                    self._running = background.run(self._delivery.run(), first=stay_outside)
             except Exception as error:
                 trouble("record", "asyncops could not open its journal: %r", error)
             self._sessions[active.id] = active

@@ -42,8 +42,11 @@ FIRST_BACKOFF_SECONDS = 0.5
 LEAST_BACKOFF_SECONDS = 0.05
 """However we are hurried, a collector that failed is left alone for this long."""
 
-UNDECIDED_SECONDS = 0.15
-"""How long an exit waits for a collector that has not had the time to answer anything yet."""
+ANSWER_SECONDS = 0.5
+"""A collector that has not answered the first thing sent to it within this is taken for silent."""
+
+UNDECIDED_SECONDS = 0.12
+"""How long an exit waits for a collector that has not had that time yet."""
 
 _BAD_CONTENT = (400, 413, 422)
 """What a collector answers to the content of a batch, rather than to who sends it or where."""
@@ -139,6 +142,7 @@ class Delivery:
         self._adopted_at = -ADOPT_SECONDS
         self._held: Chunk | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._asked_at: float | None = None
         self.answered = False
         """Whether the collector answered the last thing sent to it."""
         self.tried = False
@@ -170,8 +174,13 @@ class Delivery:
         answering, next to nothing if it has not. From the main thread while the interpreter exits,
         after `hurry`.
         """
-        while self._journal.backlog and (waited := time.monotonic() - began) < seconds:
-            if not self.answered and (self.tried or waited >= UNDECIDED_SECONDS):
+        undecided = began + UNDECIDED_SECONDS
+        if self._asked_at is not None:
+            undecided = min(undecided, self._asked_at + ANSWER_SECONDS)
+        if self._journal.is_volatile:  # what is only in memory is worth a longer wait
+            undecided = began + seconds
+        while self._journal.backlog and (now := time.monotonic()) < began + seconds:
+            if not self.answered and (self.tried or now >= undecided):
                 return
             time.sleep(0.001)
 
@@ -302,6 +311,7 @@ class Delivery:
         """
         if not chunk.lines:
             return None
+        self._asked_at = self._asked_at or time.monotonic()
         try:
             answer = await self._exporter.export(journal.source, chunk.lines)
         except CollectorUnavailableError as error:

@@ -391,6 +391,7 @@ class FileJournal(Numbering):
         """
         make_private(self._root)
         hidden = self._root / f".{self.source}"
+        remove_directory(hidden)  # what an attempt left that could not even tidy up
         hidden.mkdir(mode=0o700)
         opened: list[int] = []
         try:
@@ -463,6 +464,10 @@ class FileJournal(Numbering):
     @property
     def unread(self) -> int:
         return self._seq - self._reader.after
+
+    @property
+    def is_volatile(self) -> bool:
+        return self._fd < 0 or bool(self._ring.records)
 
     def set_aside(self, line: bytes, reason: str) -> None:
         self._drop("rejected", 1)

@@ -106,6 +106,13 @@ class Journal(Readable, Protocol):
         """
         ...
 
+    @property
+    def is_volatile(self) -> bool:
+        """
+        Whether records that wait would be gone with the process.
+        """
+        ...
+
     def seal(self) -> None:
         """
         Write no more. What is not acknowledged stays for whoever adopts it.
@@ -356,6 +363,10 @@ class MemoryJournal(Numbering):
     @property
     def unread(self) -> int:
         return self._seq - self._read
+
+    @property
+    def is_volatile(self) -> bool:
+        return True
 
     def seal(self) -> None:
         self._closed = True

@@ -102,6 +102,10 @@ class Recording:
     def last_seq(self) -> int:
         return len(self.records)
 
+    @property
+    def is_volatile(self) -> bool:
+        return False
+
     def seal(self) -> None:
         pass
 
