@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._exceptions import ConfigurationError, SessionNotFoundError, StoreError
-from . import api, auth, streams
+from . import api, auth, openapi, streams
 from .dashboard import views
 from .ingest import records
 from .ingest.records import IngestLimits, Intake
@@ -118,6 +118,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
         routes=[
             *records.routes(),
             *api.routes(),
+            *openapi.routes(),
             *streams.routes(),
             *auth.routes(),
             *views.routes(),

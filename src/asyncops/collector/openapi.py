@@ -1,0 +1,282 @@
+"""
+The read API as an OpenAPI document, for whoever wants a client made from it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from .._events import EventKind, EventState
+from .._version import __version__
+from .api import JSON
+from .store.base import MISSING_REASONS, SessionSort, SessionState
+
+__all__ = ["DOCUMENT", "routes"]
+
+Schema = dict[str, Any]
+
+
+def routes() -> list[BaseRoute]:
+    """
+    What the collector serves from here.
+    """
+    return [Route("/api/openapi.json", openapi)]
+
+
+async def openapi(request: Request) -> Response:
+    return JSON(DOCUMENT)
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _map(values: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": values}
+
+
+def _object(properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _one_of(alias: object, *more: str) -> Schema:
+    return {"type": "string", "enum": [*more, *get_args(alias)]}
+
+
+def _schema(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+ANY: Schema = {}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number"}
+TEXT: Schema = {"type": "string"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+FLAG: Schema = {"type": "boolean"}
+COUNTS = _map(COUNT)
+"""How many, by name."""
+
+SESSION = {
+    "id": TEXT,
+    "project": TEXT,
+    "name": _or_null(TEXT),
+    "state": _one_of(SessionState),
+    "reason": _or_null(TEXT),
+    "started_at": TIME,
+    "ended_at": _or_null(TIME),
+    "duration_ms": _or_null(NUMBER),
+    "last_record_at": TIME,
+    "tags": _list(TEXT),
+    "video": _or_null(TEXT),
+    "cost_usd": _or_null(NUMBER),
+    "costs_unknown": COUNT,
+    "prompt_tokens": COUNT,
+    "completion_tokens": COUNT,
+    "cached_tokens": COUNT,
+    "reasoning_tokens": COUNT,
+    "events": COUNT,
+    "actions": COUNT,
+    "llms": COUNT,
+    "tools": COUNT,
+    "agents": COUNT,
+    "errors": COUNT,
+    "missing_records": COUNT,
+    "missing_by_reason": {**COUNTS, "propertyNames": {"enum": list(MISSING_REASONS)}},
+}
+SOURCE = {
+    "id": TEXT,
+    "pid": _or_null(COUNT),
+    "sdk": _or_null(TEXT),
+    "started_at": _or_null(TIME),
+    "last_seen_at": TIME,
+    "ended": FLAG,
+    "host": _or_null(_map(ANY)),
+}
+FAILURE = {
+    "type": TEXT,
+    "message": TEXT,
+    "traceback": _or_null(TEXT),
+    "relation": TEXT,
+    "event_id": _or_null(TEXT),
+    "causes": _list(_schema("Failure")),
+}
+COST = {
+    "amount": TEXT,
+    "currency": TEXT,
+    "source": TEXT,
+    "table": _or_null(TEXT),
+}
+EVENT = {
+    "id": TEXT,
+    "seq": COUNT,
+    "parent_id": _or_null(TEXT),
+    "kind": _one_of(EventKind),
+    "name": TEXT,
+    "agent": _or_null(TEXT),
+    "source_id": TEXT,
+    "state": _one_of(EventState, "Running"),
+    "started_at": TIME,
+    "ended_at": _or_null(TIME),
+    "duration_ms": _or_null(NUMBER),
+    "model": _or_null(TEXT),
+    "provider": _or_null(TEXT),
+    "prompt_tokens": _or_null(COUNT),
+    "completion_tokens": _or_null(COUNT),
+    "cached_tokens": _or_null(COUNT),
+    "reasoning_tokens": _or_null(COUNT),
+    "time_to_first_token_ms": _or_null(NUMBER),
+    "cost_usd": _or_null(NUMBER),
+    "cost_source": _or_null({"type": "string", "enum": ["provider", "computed", "unknown"]}),
+    "error": _or_null(TEXT),
+    "params": ANY,
+    "returns": ANY,
+    "failure": _or_null(_schema("Failure")),
+    "prompt": ANY,
+    "completion": ANY,
+    "cache_write_tokens": _or_null(COUNT),
+    "usage": ANY,
+    "cost": _or_null(_object(COST)),
+    "tool_call_id": _or_null(TEXT),
+    "trigger_event_id": _or_null(TEXT),
+    "attributes": ANY,
+}
+DAY = {
+    "day": {"type": "string", "format": "date"},
+    "sessions": COUNT,
+    "states": COUNTS,
+    "cost_usd": NUMBER,
+    "prompt_tokens": COUNT,
+    "completion_tokens": COUNT,
+    "events": COUNT,
+    "errors": COUNT,
+}
+MODEL = {
+    "model": _or_null(TEXT),
+    "calls": COUNT,
+    "prompt_tokens": COUNT,
+    "completion_tokens": COUNT,
+    "cost_usd": _or_null(NUMBER),
+    "costs_unknown": COUNT,
+}
+OVERVIEW = {
+    **{name: schema for name, schema in DAY.items() if name != "day"},
+    "cost_usd": _or_null(NUMBER),
+    "average_cost_usd": _or_null(NUMBER),
+    "average_tokens": _or_null(NUMBER),
+    "average_duration_ms": _or_null(NUMBER),
+    "days": _list(_object(DAY)),
+    "models": _list(_object(MODEL)),
+}
+
+
+def _asked(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _at_most(most: int) -> Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+_SINCE, _UNTIL = _asked("since", TIME), _asked("until", TIME)
+_ID = {"name": "id", "in": "path", "required": True, "schema": TEXT}
+_CURSOR = _asked("cursor", TEXT)
+
+
+def _get(
+    summary: str, answer: Schema, *parameters: Schema, media_type: str = "application/json"
+) -> Schema:
+    """
+    What one path answers.
+    """
+    responses = {
+        "200": {"description": "OK", "content": {media_type: {"schema": answer}}},
+        "400": {"$ref": "#/components/responses/Error"},
+        "401": {"$ref": "#/components/responses/Error"},
+        "404": {"$ref": "#/components/responses/Error"},
+        "503": {"$ref": "#/components/responses/Error"},
+    }
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+DOCUMENT: Schema = {
+    "openapi": "3.1.0",
+    "info": {"title": "asyncops collector", "version": __version__},
+    "security": [{}, {"key": []}],
+    "paths": {
+        "/api/sessions": _get(
+            "Sessions, a page at a time",
+            _object({"sessions": _list(_schema("Session")), "next": _or_null(TEXT)}),
+            _asked("q", {"type": "string", "maxLength": 1_000}),
+            _asked("state", _list(_one_of(SessionState))),
+            _asked("tag", _list({"type": "string", "maxLength": 1_000})),
+            _asked("agent", {"type": "string", "maxLength": 1_000}),
+            _asked("model", {"type": "string", "maxLength": 1_000}),
+            _SINCE,
+            _UNTIL,
+            _asked("min_cost", {"type": "number", "minimum": 0}),
+            _asked("sort", _one_of(SessionSort)),
+            _asked("limit", _at_most(500)),
+            _CURSOR,
+        ),
+        "/api/sessions/{id}": _get("One session", _schema("SessionDetail"), _ID),
+        "/api/sessions/{id}/events": _get(
+            "Its events, a page at a time, in order of arrival",
+            _object({"events": _list(_schema("Event")), "next": _or_null(TEXT)}),
+            _ID,
+            _asked("limit", _at_most(1_000)),
+            _CURSOR,
+        ),
+        "/api/sessions/{id}/export": _get(
+            "All of it",
+            _object({"session": _schema("SessionDetail"), "events": _list(_schema("Event"))}),
+            _ID,
+        ),
+        "/api/sessions/{id}/stream": _get(
+            "Server-sent events as it changes",
+            TEXT,
+            _ID,
+            _asked("after", COUNT),
+            media_type="text/event-stream",
+        ),
+        "/api/overview": _get("Sums, averages, days, models", _object(OVERVIEW), _SINCE, _UNTIL),
+        "/api/stream": _get(
+            "Server-sent events as sessions change", TEXT, media_type="text/event-stream"
+        ),
+        "/healthz": _get("Whether it is well", _object({"status": TEXT, "service": TEXT})),
+        "/metrics": _get("Counters for Prometheus", TEXT, media_type="text/plain"),
+    },
+    "components": {
+        "schemas": {
+            "Session": _object(SESSION),
+            "SessionDetail": _object(
+                {
+                    **SESSION,
+                    "failure": _or_null(_schema("Failure")),
+                    "sources": _list(_object(SOURCE)),
+                }
+            ),
+            "Event": _object(EVENT),
+            "Failure": _object(FAILURE),
+        },
+        "responses": {
+            "Error": {
+                "description": "What is wrong",
+                "content": {"application/json": {"schema": _object({"error": TEXT})}},
+            }
+        },
+        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+    },
+}
