@@ -89,6 +89,7 @@ class Background:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: _Loop | None = None
+        self._promised: set[Future[Any]] = set()
         self._parents: list[object] = []
 
     def run(
@@ -120,7 +121,10 @@ class Background:
                             error,
                         )
                     return None
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._promised.add(future)
+            future.add_done_callback(self._promised.discard)
+            return future
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """
@@ -143,6 +147,22 @@ class Background:
             with contextlib.suppress(RuntimeError):  # it never came to rest, or has just begun
                 self._loop.awake.release()
 
+    def lost(self, error: OSError) -> None:
+        """
+        The loop cannot go on: the host has closed every descriptor there was, ours among them. Each
+        result to come is False, so that nobody waits for it.
+        """
+        self._parents.append(self._loop)
+        self._loop = None
+        for future in list(self._promised):
+            future.set_result(False)
+        trouble(
+            "thread",
+            "asyncops lost its thread (%s): its records stay in the journal until another process"
+            " sends them",
+            error,
+        )
+
     def forget(self) -> None:
         """
         In a forked child, where the thread is gone: start a new one when next needed.
@@ -152,6 +172,7 @@ class Background:
         # it is only kept from being collected.
         self._parents.append(self._loop)
         self._loop = None
+        self._promised = set()
 
 
 def _started(first: Callable[[], None]) -> _Loop:
@@ -182,7 +203,10 @@ def _started(first: Callable[[], None]) -> _Loop:
 def _serve(loop: _Loop, first: Callable[[], None]) -> None:
     first()
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    try:
+        loop.run_forever()
+    except OSError as error:
+        background.lost(error)
 
 
 background = Background()

@@ -282,7 +282,7 @@ class Client:
         delivery, journal = self._delivery, self._journal
         if delivery is None or journal is None or not journal.backlog:
             return True
-        if self._running is None:
+        if self._running is None or self._running.done():
             return False
         future = background.run(delivery.flush(timeout=timeout), first=stay_outside)
         return False if future is None else await asyncio.wrap_future(future)
@@ -330,7 +330,7 @@ class Client:
         # next process finishes and sends.
         self._journal = self._delivery = self._running = None
         if journal is not None:
-            if delivery is not None and running is not None:
+            if delivery is not None and running is not None and not running.done():
                 delivery.drain_at_exit(began, self.configuration.shutdown_timeout)
             journal.seal()
 

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
+from hosts import without_asyncops
 from processes import SECONDS, Collector, program, until
 
 from asyncops._directory import journals, owner_of
@@ -282,45 +283,13 @@ def run_cases(
     `ASYNCOPS_JOURNAL_DIR` of *environment*.
     """
     environment = {**os.environ, **environment, "ASYNCOPS_ENDPOINT": serving.url}
-    stub = directory / "without"
-    stub.mkdir()
-    (stub / "asyncops.py").write_text(WITHOUT)
-    bench = _Bench(directory, serving, environment, stub)
+    bench = _Bench(directory, serving, environment, without_asyncops(directory))
     cases = list(cases)
     with _as_at_a_terminal(), ThreadPoolExecutor(2) as pool:
         # first all programs, then what comes of them: who is dead is told by the collector's leave
         runs = list(pool.map(bench.run, cases))
         outcomes = list(pool.map(bench.outcome, cases, runs))
     return dict(zip(cases, outcomes, strict=True))
-
-
-WITHOUT = '''
-"""
-asyncops, uninstalled: whatever is asked of it, nothing happens.
-"""
-
-import contextlib
-
-
-class SessionStateError(Exception):
-    pass
-
-
-def session(name):
-    return contextlib.nullcontext()
-
-
-def init(name):
-    pass
-
-
-async def start_session(name):
-    pass
-
-
-async def end_session(*arguments):
-    pass
-'''
 
 
 @attrs.frozen
@@ -341,17 +310,13 @@ class _Bench:
     directory: Path
     serving: Collector
     environment: dict[str, str]
-    stub: Path
+    without: dict[str, str]
 
     def run(self, case: Case) -> _Run:
         path = self.directory / case.file_name
         path.write_text(source_of(case))
         python = [sys.executable, "-W", "error"]
-        path_before = self.environment.get("PYTHONPATH")
-        without = {
-            **self.environment,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(self.stub), path_before))),
-        }
+        without = {**self.environment, **self.without}
         bare_status, bare_stderr, _ = self._run([*python, str(path)], case, without)
         if case.kind == "inherited":
             with self._owner(case) as (owner, told):

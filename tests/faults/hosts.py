@@ -1,0 +1,106 @@
+"""
+Host programs with asyncops, and the same without it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import attrs
+from processes import SECONDS
+
+__all__ = ["Ended", "run_both", "without_asyncops"]
+
+_WITHOUT = '''
+"""
+asyncops, uninstalled: whatever is asked of it, nothing happens.
+"""
+
+import contextlib
+
+
+class SessionStateError(Exception):
+    pass
+
+
+def session(*arguments, **options):
+    return contextlib.nullcontext()
+
+
+def init(*arguments, **options):
+    pass
+
+
+async def start_session(*arguments, **options):
+    pass
+
+
+async def end_session(*arguments, **options):
+    pass
+
+
+def record(event):
+    pass
+
+
+def ActionEvent(*arguments, **options):
+    pass
+
+
+def Configuration(*arguments, **options):
+    pass
+'''
+
+
+def without_asyncops(directory: Path) -> dict[str, str]:
+    """
+    Environment variables by which a program finds an asyncops that does nothing.
+    """
+    stub = directory / "without"
+    stub.mkdir(exist_ok=True)
+    (stub / "asyncops.py").write_text(_WITHOUT)
+    path = os.pathsep.join(filter(None, (str(stub), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path}
+
+
+@attrs.frozen
+class Ended:
+    """
+    How a program ended, and all it said.
+    """
+
+    status: int
+    out: str
+    err: str
+
+
+def run_both(source: str, directory: Path, **environment: str) -> tuple[Ended, Ended]:
+    """
+    How *source* ends as a program with asyncops, and how without.
+    """
+    path = directory / "host.py"
+    path.write_text(textwrap.dedent(source))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", str(path)],
+            env={**os.environ, **environment, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for more in ({}, without_asyncops(directory))
+    ]
+    ended = []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        ended.append(Ended(process.returncode, out, err))
+    return ended[0], ended[1]
