@@ -73,12 +73,12 @@ def make_private(directory: Path) -> None:
     Raises:
         OSError: It cannot be made, or somebody else may have made it.
     """
-    for missing in reversed(
-        [path for path in (directory, *directory.parents) if not path.exists()]
-    ):
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    _refuse_planted(missing[-1].parent if missing else directory)
+    for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
-            missing.mkdir(mode=0o700)
-    _refuse_planted(directory)
+            path.mkdir(mode=0o700)
+    _refuse_planted(directory)  # another may have been quicker
 
 
 def _refuse_planted(directory: Path) -> None:
@@ -312,7 +312,8 @@ def journals(root: Path) -> list[Path]:
     """
     try:
         _refuse_planted(root)
-        names = os.listdir(root)
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
     return [root / name for name in sorted(names) if _UUID.fullmatch(name)]

@@ -91,12 +91,15 @@ class CollectorAPI:
             hits = [prefix]
         elif _IN_AN_ID.fullmatch(prefix):
             found_ids = [session["id"] for session in await self.sessions(limit=10_000, q=prefix)]
-            hits = [session_id for session_id in found_ids if session_id.startswith(prefix)]
+            # only what is an id: whoever answers there could send us anywhere with it
+            hits = [
+                each for each in found_ids if each.startswith(prefix) and _IN_AN_ID.fullmatch(each)
+            ]
         if len(hits) > 1:
             shown = ", ".join(hits[:5])
             raise CommandError(f"{len(hits)} sessions begin with {prefix!r}: {shown} ...")
         found = await self.session(hits[0]) if hits else None
-        if found is None:
+        if found is None or found["id"] != hits[0]:
             raise CommandError(f"no session begins with {prefix!r}")
         return found
 

@@ -105,7 +105,7 @@ def short_id(session: Mapping[str, Any]) -> str:
     """
     The beginning of a session's id: the millisecond it was made in, which nearly always tells.
     """
-    return str(session["id"])[:13]
+    return one_line(session["id"])[:13]
 
 
 def state(name: str) -> Text:

@@ -75,9 +75,9 @@ def _table(found: Iterable[Mapping[str, Any]]) -> Table:
     table.add_column("tags", overflow="fold")
     for session in found:
         table.add_row(
-            output.short_id(session),
+            Text(output.short_id(session)),
             output.state(session["state"]),
-            session["started_at"][:19].replace("T", " "),
+            Text(output.one_line(session["started_at"])[:19].replace("T", " ")),
             Text(output.cell(session["name"] or "")),
             output.how_long(session["duration_ms"]),
             output.cost(session),

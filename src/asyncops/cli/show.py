@@ -152,7 +152,7 @@ def _tree(events: Sequence[Mapping[str, Any]], session: Mapping[str, Any]) -> Re
 
 def _line(event: Mapping[str, Any], session: Mapping[str, Any]) -> Text:
     line = Text()
-    line.append(f"{event['kind']:<6} ", style="dim")
+    line.append(f"{output.one_line(event['kind']):<6} ", style="dim")
     line.append(output.one_line(event["name"]), style="bold" if event["kind"] == "agent" else "")
     if event["model"] and event["model"] != event["name"]:
         line.append(f" {output.one_line(event['model'])}", style="dim")

@@ -183,7 +183,8 @@ def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         StoreError: It is not a database, or was made by a newer version.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([above for above in path.parents if not above.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)  # with `parents` only the last had the mode
         with contextlib.suppress(FileExistsError):
             # before SQLite does, for the mode; the -wal and -shm files take theirs from this one
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
