@@ -175,9 +175,9 @@ def test_batch_in_flight(place: Place, tmp_path: Path) -> None:
     with program(STALLS, tmp_path, **environment) as running:
         running.line()
         assert "delivered" == running.line()
+        before = place.bad.requests  # one of those to come tells of the host, perhaps now
         place.bad.become(silent)
         tell(running, "")
-        before = place.bad.requests
         until(lambda: place.bad.requests > before)
         tell(running, 0.0)
         took = ends(running)
