@@ -120,6 +120,114 @@ def test_markup_in_every_field_stays_text(window: Window, program: Programs) -> 
             expect(page.locator("#detail")).to_contain_text("alert(1)")
 
 
+CORPUS = (
+    "<script>__xss('script')</script>",
+    "<img src=x onerror=__xss('img')>",
+    "<svg onload=__xss('svg')>",
+    "<svg><script>__xss('svg-script')</script></svg>",
+    "<iframe srcdoc='<script>parent.__xss(`srcdoc`)</script>'></iframe>",
+    "<details open ontoggle=__xss('toggle')><summary>x</summary></details>",
+    "<style>@keyframes k{}</style><b style='animation:k 1ms' onanimationstart=__xss('style')>x</b>",
+    "<math><mtext></table></math><img src=x onerror=__xss('math')>",
+    "<p title='</title></textarea></noscript></style></script><img src=x onerror=__xss(`close`)>",
+    "'\"><img src=x onerror=__xss('quotes')>",
+    "--><img src=x onerror=__xss('comment')>",
+    "]]>*/;}</style><img src=x onerror=__xss('cdata')>",
+    "<video><source onerror=__xss('video')></video>",
+    "<object data=javascript:__xss('object')></object><embed src=//evil.test/x>",
+    "<base href=//evil.test/><link rel=stylesheet href=//evil.test/x.css>",
+    "<meta http-equiv=refresh content='0;url=//evil.test/'>",
+    "<form action=//evil.test/><button autofocus onfocus=__xss('focus')>x</button></form>",
+    '" onmouseover=__xss(`mouse`) autofocus onfocus=__xss(`attribute`) x="',
+    "[x](javascript:__xss('markdown')) ![x](//evil.test/x.png) <http://evil.test>",
+    "{{constructor.constructor('__xss(1)')()}}{% raw %}${__xss(2)}`${__xss(3)}`",
+    "\u2028__xss('line')//\u0000<\u0000script>__xss('null')</script>",
+    "data:text/html,<script>__xss('data')</script>",
+    "javascript:__xss('address')",
+)
+"""Ways in, each for another place in a page; `__xss` tells when one was taken."""
+
+
+def invade(program: Program) -> str:
+    """
+    Put each of CORPUS into each kind of field; gives the session's path.
+    """
+    program.host = {text: {text: text} for text in CORPUS}
+    program.begin("".join(CORPUS)[:900], at=now() - 9 * SECOND, tags=CORPUS)
+    program.film(CORPUS[-1], at=now())
+    for text in CORPUS:
+        failure = Failure(type=text, message=text, traceback=text)
+        image = {"type": "image_url", "image_url": {"url": text}}
+        program.event(
+            "llm",
+            text,
+            at=now() - 8 * SECOND,
+            agent=text,
+            model=text,
+            provider=text,
+            prompt=[
+                {"role": text, "content": [{"type": "text", "text": text}, image]},
+                {"role": "assistant", "tool_calls": [{"function": {"name": text}, "id": text}]},
+            ],
+            completion=text,
+            params={text: [text, {text: text}]},
+            returns=text,
+            failure=failure,
+            state="Fail",
+            tool_call_id=text,
+        )
+    program.end("Fail", at=now(), reason="".join(CORPUS), failure=failure)
+    program.send()
+    return f"/sessions/{program.session}"
+
+
+@pytest.mark.browser
+def test_no_way_in_is_taken(window: Window, get: Get, program: Programs) -> None:
+    """
+    Nothing of a corpus of attacks runs, loads or leads away, whichever field it was recorded in,
+    and the policy need not stop anything: nothing gets that far.
+    """
+    bare = window.browser.new_page()
+    taken: list[str] = []
+    bare.add_init_script("window.__xss = (what) => console.warn(what)")
+    bare.on("console", lambda message: taken.append(message.text))
+    bare.route("**/evil.test/**", lambda route: route.abort())
+    # first what would happen if one of our pages let it through: else this test tells nothing
+    for text in CORPUS[:12]:
+        bare.goto("about:blank")
+        bare.set_content(f"<!doctype html><title></title>{text}", wait_until="load")
+    bare.wait_for_timeout(50)
+    bare.close()
+    assert {"script", "img", "svg", "srcdoc", "toggle", "quotes", "comment"} <= set(taken)
+
+    one = program()
+    path = invade(one)
+    events = get(f"/api{path}/events").json()["events"]
+    page = window.open("/")
+    for address in ("/", "/overview", path, f"{path}/head"):
+        page.goto(window.url + address)
+        expect(page.locator("bdi", has_text="__xss('img')").first).to_be_visible()
+    page.goto(window.url + path)
+    for event in events:
+        page.evaluate(
+            """async (path) => {
+                const answer = await fetch(path);
+                document.querySelector("#detail").innerHTML = await answer.text();
+            }""",
+            f"{path}/events/{event['id']}",
+        )
+        shown = page.locator("#detail h2 bdi").text_content()
+        assert shown == event["name"].replace("\0", "")
+        for link in page.locator("#detail a").all():
+            target = link.get_attribute("href") or ""
+            assert target.startswith("/"), target
+    # an address is as good a place to put it
+    query = "&".join(f"{name}={quote(text)}" for name, text in zip("qs", CORPUS[:2], strict=True))
+    for address in (f"/?{query}", f"/api/sessions?sort={quote(CORPUS[1])}", f"/{quote(CORPUS[1])}"):
+        page.goto(window.url + address)
+    window.faults[:] = [fault for fault in window.faults if "status of 40" not in fault]
+
+
 @pytest.mark.browser
 def test_markup_that_arrives_live_stays_text(window: Window, program: Programs) -> None:
     """

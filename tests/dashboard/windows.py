@@ -10,6 +10,16 @@ from urllib.parse import urlsplit
 import attrs
 from playwright.sync_api import Browser, BrowserContext, Page
 
+WATCH = """
+  window.__xss = (what) => console.error(`a script ran: ${what}`);
+  addEventListener("securitypolicyviolation", (event) =>
+    console.error(`against the policy: ${event.effectiveDirective} ${event.blockedURI}`));
+"""
+"""
+Tells of recorded scripts that run, and of what the policy had to stop: our own pages must not even
+come so far.
+"""
+
 
 @attrs.define
 class Window:
@@ -43,6 +53,7 @@ class Window:
         )
         context.set_default_timeout(10_000)
         self.contexts.append(context)
+        context.add_init_script(WATCH)
         page = context.new_page()
         page.on("request", lambda request: self._see(request.url))
         page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))

@@ -202,7 +202,7 @@ class GuardMiddleware:
         try:
             await self.app(scope, receive, guarded)
         except Exception:
-            _logger.exception("%s %s failed", scope["method"], scope["path"])
+            _logger.exception("%s %r failed", scope["method"], scope["path"])
             if started:
                 raise
             await _error(Request(scope), 500, "the collector failed; its log says why")(
