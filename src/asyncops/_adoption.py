@@ -138,6 +138,8 @@ def adopt(root: Path) -> Iterator[AdoptedJournal]:
     for directory in journals(root):
         fd = take_lock(directory)
         if fd is None:
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)  # does so only where somebody was killed just before doing it
             continue
         try:
             journal = AdoptedJournal(directory, fd)

@@ -155,7 +155,8 @@ def remove_directory(directory: Path) -> None:
     Remove a journal's directory and the files in it; says nothing where it cannot.
     """
     with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
+        # the lock last: whoever finds the rest of it can then finish this
+        for name in sorted(os.listdir(directory), key="lock".__eq__):
             os.unlink(directory / name)
         os.rmdir(directory)
 

@@ -116,7 +116,8 @@ class FileJournal(Numbering):
         self._compacted: set[Path] = set()
         self._reader = Reader(self.directory, after=0)
         # Held while segments are read or rewritten: what is on its way must not be dropped.
-        self._reading = threading.Lock()
+        self._reading = threading.RLock()
+        self._is_reading = False
         try:
             self._make_directory(1)
         except OSError as error:
@@ -166,9 +167,9 @@ class FileJournal(Numbering):
         """
         Drop old events where the journals take more than *max_bytes*.
         """
-        if not self._reading.acquire(timeout=0.2):
-            return  # by chance we are called from inside a read: the next time will do
         try:
+            if not self._reading.acquire(timeout=0.2) or self._is_reading:
+                return  # we are called from inside a read, by a finalizer: the next time will do
             gone = keep_to_limit(
                 self._root, max_bytes, own=self.directory, settled=self._acknowledged,
                 kept=self._reader.after, done=self._compacted,
@@ -176,7 +177,9 @@ class FileJournal(Numbering):
         except OSError:  # no room for the shorter segment, or no directory: another time
             return
         finally:
-            self._reading.release()
+            # whether we have it is not remembered: Ctrl-C may have come right after we got it
+            with contextlib.suppress(RuntimeError):
+                self._reading.release()
         if gone:
             self._drop(REASON, gone)
             trouble(
@@ -275,9 +278,11 @@ class FileJournal(Numbering):
         Write what had to be kept in memory before record *upcoming*; says whether all of it is
         written, and the files are where they belong.
         """
-        if time.monotonic() < self._look_at or self._were_files_closed():
+        if time.monotonic() < self._look_at:
             return False
         try:
+            if self._were_files_closed():
+                return False
             if not self._is_whole():
                 self._make_anew(upcoming)
             while self._ring.records:
@@ -297,9 +302,12 @@ class FileJournal(Numbering):
         """
         if self._lock_fd < 0:
             return False
-        with contextlib.suppress(OSError):
+        try:
             if os.path.samestat(os.fstat(self._lock_fd), self._lock_stat):
                 return False
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
         self._closed = True
         self._fd = self._open_fd = self._lock_fd = -1  # whoever has these numbers now
         self._marks = None
@@ -406,6 +414,7 @@ class FileJournal(Numbering):
             marks = Marks(marks_fd)
             marks.begin(self._acknowledged, self._ring.last)
             open_bytes = _append(open_fd, self._open_lines())
+            lock_stat = os.fstat(lock_fd)
             self._has_reserve = make_reserve(hidden)
             hidden.rename(self.directory)
             if self._fsync:
@@ -417,7 +426,7 @@ class FileJournal(Numbering):
             remove_directory(hidden)
             raise
         self._lock_fd, self._marks, self._open_fd, self._fd = lock_fd, marks, open_fd, fd
-        self._lock_stat = os.fstat(lock_fd)
+        self._lock_stat = lock_stat
         self._open_bytes, self._size, self._segments = open_bytes, 0, [first_seq]
         self._made(self.directory)
 
@@ -442,7 +451,15 @@ class FileJournal(Numbering):
 
     def read(self, max_records: int, max_bytes: int) -> Chunk | None:
         with self._reading:
-            chunk = self._reader.read(max_records, max_bytes)
+            self._is_reading = True
+            try:
+                chunk = self._reader.read(max_records, max_bytes)
+            except OSError:
+                if self._segments:  # what is in memory comes after what is there
+                    raise
+                chunk = None
+            finally:
+                self._is_reading = False
         if chunk is None and self._ring.records:
             with self._lock:
                 chunk = self._ring.chunk(self._reader.after, max_records, max_bytes)

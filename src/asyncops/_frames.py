@@ -191,10 +191,13 @@ class Reader:
     def _following(self) -> str | None:
         """
         The segment after this one, if it is there.
+
+        Raises:
+            OSError: That cannot be told now, and so neither that there is none.
         """
         try:
             names = segment_names(self._directory)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if self._segment is not None:
             return next((name for name in names if name > self._segment), None)
@@ -218,7 +221,9 @@ class Reader:
     def _go_to(self, name: str) -> bool:
         try:
             fd = os.open(self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             return False
         self.close()
         self._segment, self._fd, self._offset = name, fd, 0
