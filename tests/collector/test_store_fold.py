@@ -113,10 +113,15 @@ def scripts(draw: st.DrawFn, number: int) -> list[Record | RejectedLine]:
 
 
 def deliveries(
-    script: Sequence[Record | RejectedLine], number: int, cuts: Sequence[int], again: Sequence[int]
+    script: Sequence[Record | RejectedLine],
+    number: int,
+    cuts: Sequence[int] = (),
+    again: Sequence[int] = (),
+    late: Sequence[int] = (),
 ) -> list[Batch]:
     """
-    *script* cut into requests, some of them sent again later, as far back as one likes.
+    *script* cut into requests, some of them sent again later, as far back as one likes; after some
+    comes a copy of parts long settled, that was on its way all the while.
     """
     source = Source(number)
     edges = [0, *sorted({cut % (len(script) + 1) for cut in cuts}), len(script)]
@@ -124,14 +129,21 @@ def deliveries(
     for step, (first, last) in enumerate(itertools.pairwise(edges)):
         if step < len(again):
             first = min(first, again[step] % (len(script) + 1))
-        part = script[first:last]
-        batches.append(
-            source.batch(
-                *(item for item in part if not isinstance(item, RejectedLine)),
-                rejected=[item for item in part if isinstance(item, RejectedLine)],
-            )
-        )
+        batches.append(packed(source, script[first:last]))
+        if step < len(late):
+            first = late[step] % (last + 1)
+            batches.append(packed(source, script[first : (first + last + 1) // 2]))
     return batches
+
+
+def packed(source: Source, part: Sequence[Record | RejectedLine]) -> Batch:
+    """
+    *part* as one request.
+    """
+    return source.batch(
+        *(item for item in part if not isinstance(item, RejectedLine)),
+        rejected=[item for item in part if isinstance(item, RejectedLine)],
+    )
 
 
 @attrs.frozen
@@ -142,12 +154,13 @@ class Plan:
 
     cuts: tuple[tuple[int, ...], ...]
     again: tuple[tuple[int, ...], ...]
+    late: tuple[tuple[int, ...], ...]
     turns: tuple[int, ...]
     at_once: bool
 
     def batches(self, written: Sequence[Sequence[Record | RejectedLine]]) -> list[Batch]:
         queues = [
-            deliveries(script, number, self.cuts[number], self.again[number])
+            deliveries(script, number, self.cuts[number], self.again[number], self.late[number])
             for number, script in enumerate(written)
         ]
         order: list[Batch] = []
@@ -164,6 +177,7 @@ plans = st.builds(
     Plan,
     cuts=st.tuples(*[numbers] * SOURCES),
     again=st.tuples(*[numbers] * SOURCES),
+    late=st.tuples(*[numbers] * SOURCES),
     turns=st.lists(st.integers(0, 5), max_size=20).map(tuple),
     at_once=st.booleans(),
 )
@@ -297,7 +311,7 @@ def test_the_same_records_make_the_same_sessions(
     However the records of several sources interleave, are packed, sent again or written together,
     the sessions, events and sums are those of sending each source's records once, in one piece.
     """
-    plain = [deliveries(script, number, (), ())[0] for number, script in enumerate(written)]
+    plain = [deliveries(script, number)[0] for number, script in enumerate(written)]
     expected = anyio.run(told, make, plain, False)
     # of one source nothing is sent before what it sent earlier was acknowledged
     assert anyio.run(told, make, plan.batches(written), plan.at_once) == expected
