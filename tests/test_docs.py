@@ -18,7 +18,13 @@ from asyncops import Configuration, _events
 from asyncops._wire import decode, encode, number_line
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECURITY = ROOT / "SECURITY.md"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    SECURITY,
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -99,6 +105,16 @@ def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_claims_of_security_have_their_tests() -> None:
+    """
+    Each test that SECURITY.md names as the keeper of a claim is there.
+    """
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", SECURITY.read_text())
+    assert len(named) > 40
+    assert [name for name in named if f"def {name}(" not in tests] == []
 
 
 def test_ci_runs_the_line_that_contributors_run() -> None:

@@ -8,8 +8,12 @@ import asyncio
 import contextlib
 import email.utils
 import gzip
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import attrs
 import pytest
@@ -308,6 +312,46 @@ async def test_a_key_in_the_clear_is_warned_of(caplog: pytest.LogCaptureFixture)
     assert "without encryption" in warning
     assert "http://192.0.2.1" in warning
     assert KEY not in warning
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """
+    A certificate for localhost that signed itself, its key beside it.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, to make a certificate")
+    path = tmp_path / "certificate.pem"
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+        " -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        f" -keyout {path}.key -out {path}".split(),
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    """
+    Nothing is sent, the key least of all, to whoever merely claims to be the collector.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(65_536))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
+    async with server:
+        endpoint = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        exporter = HTTPExporter(Configuration(endpoint=endpoint, api_key=KEY, request_timeout=5))
+        with pytest.raises(CollectorUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+            await exporter.export(SOURCE, [b"{}\n"])
+        await exporter.aclose()
+    assert heard == []
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ Who may ask: nobody but this machine without keys, nobody without a key once the
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -154,6 +155,22 @@ def test_no_key_is_kept(database: Path, key: str, http: httpx.Client) -> None:
     connection.close()
     for file in database.parent.iterdir():
         assert key.encode() not in file.read_bytes()
+
+
+@pytest.mark.anyio
+async def test_a_hash_that_only_begins_alike_opens_nothing(database: Path) -> None:
+    """
+    A key is looked up by the beginning of its hash and compared as a whole.
+    """
+    store = SQLiteStore(database)
+    try:
+        _, key = await store.create_key("mine")
+        digest = hashlib.sha256(key.encode()).digest()
+        assert await store.project_of_key(digest) == "mine"
+        assert await store.project_of_key(digest[:-1] + bytes([digest[-1] ^ 1])) is None
+        assert await store.project_of_key(digest[:8]) is None
+    finally:
+        await store.aclose()
 
 
 # -- browsers ---------------------------------------------------------------------------------
