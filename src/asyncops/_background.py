@@ -87,7 +87,7 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop: _Loop | None = None
         self._promised: set[Future[Any]] = set()
         self._parents: list[object] = []
@@ -107,24 +107,49 @@ class Background:
             interpreter's exit): then the journal is all there is, and the next process sends it.
         """
         with self._lock:
-            if self._loop is None:
-                try:
-                    self._loop = _started(first)
-                except (RuntimeError, OSError) as error:
-                    coroutine.close()
-                    if "shutdown" not in str(error):  # there it is as it should be
-                        trouble(
-                            "thread",
-                            "asyncops cannot start its thread (%s): its records stay in the"
-                            " journal until another session begins here, or another process"
-                            " sends them",
-                            error,
-                        )
-                    return None
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            try:
+                loop = self._loop or self._start(first)
+            except (RuntimeError, OSError) as error:
+                coroutine.close()
+                if "shutdown" not in str(error):  # there it is as it should be
+                    trouble(
+                        "thread",
+                        "asyncops cannot start its thread (%s): its records stay in the journal"
+                        " until another session begins here, or another process sends them",
+                        error,
+                    )
+                return None
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
             self._promised.add(future)
             future.add_done_callback(self._promised.discard)
             return future
+
+    def _start(self, first: Callable[[], None]) -> _Loop:
+        """
+        Start the thread with its loop.
+
+        Raises:
+            RuntimeError: No thread can be had.
+            OSError: No descriptor can be had.
+        """
+        selector = _Selector()
+        try:
+            for end in socket.socketpair():  # a loop that finds none for itself complains later
+                end.close()
+        except OSError:
+            selector.close()
+            raise
+        # there before it runs: a signal handler or finalizer that records while the thread starts
+        # must neither wait for that nor start another
+        self._loop = loop = _Loop(selector)
+        thread = threading.Thread(target=_serve, args=(loop, first), name="asyncops", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._loop = None
+            loop.close()
+            raise
+        return loop
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """
@@ -167,37 +192,12 @@ class Background:
         """
         In a forked child, where the thread is gone: start a new one when next needed.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Closing the parent's loop here would reach into the epoll it shares with the parent, so
         # it is only kept from being collected.
         self._parents.append(self._loop)
         self._loop = None
         self._promised = set()
-
-
-def _started(first: Callable[[], None]) -> _Loop:
-    """
-    A loop that runs in a thread of its own.
-
-    Raises:
-        RuntimeError: No thread can be had.
-        OSError: No descriptor can be had.
-    """
-    selector = _Selector()
-    try:
-        for end in socket.socketpair():  # a loop that finds none for itself complains when it goes
-            end.close()
-    except OSError:
-        selector.close()
-        raise
-    loop = _Loop(selector)
-    thread = threading.Thread(target=_serve, args=(loop, first), name="asyncops", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        loop.close()
-        raise
-    return loop
 
 
 def _serve(loop: _Loop, first: Callable[[], None]) -> None:

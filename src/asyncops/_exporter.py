@@ -188,8 +188,10 @@ class Delivery:
 
     async def run(self) -> None:
         """
-        Deliver until `close`.
+        Deliver until `close`; once, however often it is begun.
         """
+        if self._task is not None:
+            return
         self._task = asyncio.current_task()
         try:
             while not self._closing:
