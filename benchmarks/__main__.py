@@ -8,7 +8,7 @@ import argparse
 import os
 import tempfile
 
-from . import delivery, ingest, recording
+from . import delivery, exits, ingest, recording
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.environ["ASYNCOPS_JOURNAL_DIR"] = f"{directory}/journal"
         os.environ["ASYNCOPS_ENDPOINT"] = "http://127.0.0.1:9"  # nobody listens there
-        for benchmark in (recording, delivery, ingest):
+        for benchmark in (recording, delivery, ingest, exits):
             print(f"\n## {(benchmark.__doc__ or '').strip().splitlines()[0]}\n")
             benchmark.run(scale, directory)
 

@@ -7,10 +7,12 @@ Under each fault the program is not disturbed, and once it is over everything is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import gzip
 import json
 import logging
+import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ import attrs
 import pytest
 from processes import Collector, collector
 from proxy import (
+    Exchange,
     Fault,
     Proxy,
     answering,
@@ -42,7 +45,14 @@ from proxy import (
 )
 
 import asyncops
-from asyncops import ActionEvent, Client, Configuration, Session
+from asyncops import (
+    ActionEvent,
+    Client,
+    CollectorUnavailableError,
+    Configuration,
+    HTTPExporter,
+    Session,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -270,6 +280,57 @@ async def test_fault(
     assert len(warnings) == bool(case.warns), (case.promise, warnings)
     assert case.warns in "".join(warnings), case.promise
     assert KEY not in caplog.text
+
+
+async def test_one_at_a_time_in_order(real: Collector, bad: Proxy) -> None:
+    """
+    One request of a source is under way at a time, and they follow the order of the journal.
+    """
+    configuration = Configuration(max_queue_size=20).over(configured(bad))
+    client = Client(configuration)
+    numbers: list[int] = []
+    at_once = [0, 0]
+
+    async def watched(exchange: Exchange) -> None:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        request = await exchange.request()
+        lines = request.partition(b"\r\n\r\n")[2].splitlines()
+        numbers.extend(json.loads(line)["seq"] for line in lines)
+        await asyncio.sleep(0.005)
+        answer = await exchange.forward(request)
+        at_once[0] -= 1
+        await exchange.say(answer)
+
+    bad.become(watched)
+    async with Session(configuration=configuration, client=client) as session:
+        record(range(300))
+        assert await client.flush(timeout=10)
+    assert await client.aclose()
+
+    assert list(range(300)) == stored(real, session)
+    assert 1 == at_once[1]
+    assert list(range(1, len(numbers) + 1)) == numbers
+
+
+async def test_connection_that_is_never_made() -> None:
+    """
+    An address that takes no connection is given up within request_timeout.
+    """
+    with contextlib.ExitStack() as sockets:
+        full = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # what the kernel queues; from then on it answers to none
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        exporter = HTTPExporter(Configuration(endpoint=url, request_timeout=0.2))
+        began = time.monotonic()
+        with pytest.raises(CollectorUnavailableError):
+            await exporter.export("0198a0b0-0000-7000-8000-00000000000a", [b"{}\n"])
+        await exporter.aclose()
+
+    assert time.monotonic() - began < 0.8
 
 
 async def test_redirects_lead_nowhere(
