@@ -5,6 +5,7 @@ What was appended is read back, whatever happened to the files in between.
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import json
 import os
@@ -23,7 +24,14 @@ from hypothesis import strategies as st
 
 from asyncops import _file_journal, _journal
 from asyncops._adoption import adopt
-from asyncops._directory import owner_of, read_marks, segment_name, segment_names
+from asyncops._directory import (
+    owner_of,
+    read_marks,
+    remove_directory,
+    segment_name,
+    segment_names,
+    take_lock,
+)
 from asyncops._file_journal import FileJournal
 from asyncops._frames import Reader
 from asyncops._journal import Journal, MemoryJournal
@@ -694,6 +702,25 @@ def test_what_died_in_memory_is_counted(tmp_path: Path, monkeypatch: pytest.Monk
     assert ([1, 6], {"process_died": 4}) == lost(adopted)
 
 
+def test_what_died_in_memory_without_a_directory_is_counted(tmp_path: Path) -> None:
+    """
+    Of a process that died just after its directory could be made, what was still in memory is told.
+    """
+    (tmp_path / "root").write_text("no directory can be made here")
+    journal = journal_in(tmp_path / "root")
+    for n in range(3):
+        journal.append(line(n))
+    (tmp_path / "root").unlink()
+    journal._make_directory(1)
+    dead(journal)
+    (adopted,) = adopt(tmp_path / "root")
+
+    assert (0, 3) == (adopted.last_seq, adopted.unwritten)
+    adopted.append_final([b'{"end":1}'])
+    assert ([4], {"process_died": 3}) == lost(adopted)
+    adopted.close(delivered=True)
+
+
 def test_memory_is_bounded_while_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -806,6 +833,24 @@ def test_live_journal_is_not_adopted(tmp_path: Path) -> None:
 
     assert [] == list(adopt(tmp_path))
     assert journal.directory.exists()
+
+
+def test_lock_of_a_journal_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Who opened a lock just before another delivered and removed the journal does not hold it.
+    """
+    journal = journal_in(tmp_path)
+    journal.append(line(1))
+    dead(journal)
+    flock = fcntl.flock
+
+    def too_late(fd: int, operation: int) -> None:
+        remove_directory(journal.directory)
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+
+    assert take_lock(journal.directory) is None
 
 
 def test_adopted_is_not_adopted_again(tmp_path: Path) -> None:

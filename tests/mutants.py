@@ -1,0 +1,661 @@
+"""
+The check of the suite itself: what it must not miss is broken, one thing at a time.
+
+Each mutant is the package with one text replaced, and the few tests that should see it. One that
+survives them is a promise nobody keeps an eye on. The package is copied and the copy put first on
+the path, so that programs and collectors started by tests run it, too.
+
+    python tests/mutants.py [words of the mutants wanted ...]
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+HERE = Path(__file__).parent
+PACKAGE = HERE.parent / "src" / "asyncops"
+
+SECONDS = 90
+"""How long the tests of one mutant may take; one that makes them hang is caught, too."""
+
+WORKERS = 2
+
+
+@attrs.frozen
+class Mutant:
+    """
+    Attributes:
+        what: What is taken out, in words.
+        file: Where, below the package.
+        old: The text that is replaced; it must be there once.
+        new: What by.
+        tests: Which tests should notice.
+    """
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def applied(self) -> str:
+        text = (PACKAGE / self.file).read_text()
+        if text.count(self.old) != 1:
+            raise LookupError(f"{text.count(self.old)} times in {self.file}: {self.old!r}")
+        return text.replace(self.old, self.new)
+
+
+JOURNAL = "tests/test_journal.py"
+FAULTS = "tests/faults/test_journal_faults.py"
+EXPORTER = "tests/test_exporter.py"
+PROCESSES = "tests/test_processes.py"
+STORE = "tests/collector/test_store.py"
+INGEST = "tests/collector/test_ingest.py"
+WIRE = "tests/test_wire.py"
+
+MUTANTS = [
+    # -- the journal
+    Mutant(
+        "checksum of a frame",
+        "_frames.py",
+        "    if crc != zlib.crc32(line, zlib.crc32(data[at : at + _HEAD.size])):\n",
+        "    if crc < 0:\n",
+        (f"{JOURNAL}::test_any_flipped_byte",),
+    ),
+    Mutant(
+        "truncation after a short write",
+        "_file_journal.py",
+        "        os.ftruncate(fd, end - written)\n",
+        "",
+        (f"{JOURNAL}::test_full_disk",),
+    ),
+    Mutant(
+        "a write per record (ten are gathered)",
+        "_file_journal.py",
+        "        self._size += _append(self._fd, frame(line, seq, flags))\n",
+        "        self._gathered = [*getattr(self, '_gathered', ()), frame(line, seq, flags)]\n"
+        "        if len(self._gathered) == 10:\n"
+        "            self._size += _append(self._fd, b''.join(self._gathered))\n"
+        "            self._gathered = []\n",
+        (f"{PROCESSES}::test_kill_9[no collector]",),
+    ),
+    Mutant(
+        "acknowledged is marked before segments are deleted",
+        "_file_journal.py",
+        "            if self._marks is not None:\n                self._marks.acknowledged(seq)\n",
+        "            delete_acknowledged(self.directory, seq)\n"
+        "            if self._marks is not None:\n                self._marks.acknowledged(seq)\n",
+        (f"{FAULTS}::test_killed_at_any_call",),
+    ),
+    Mutant(
+        "re-entrant lock",
+        "_journal.py",
+        "        self._lock = threading.RLock()\n",
+        "        self._lock = threading.Lock()\n",
+        (f"{JOURNAL}::test_append_from_a_finalizer",),
+    ),
+    Mutant(
+        "what is recorded from inside recording waits its turn",
+        "_journal.py",
+        "                self._deferred.append((line, flags))\n",
+        "                pass\n",
+        (f"{JOURNAL}::test_append_from_a_signal_handler",),
+    ),
+    Mutant(
+        "an interrupt leaves recording possible",
+        "_journal.py",
+        "                self._number(line, flags)\n"
+        "                self._number_deferred()\n"
+        "            finally:\n",
+        "                self._number(line, flags)\n"
+        "                self._number_deferred()\n"
+        "            except Exception:\n                raise\n            else:\n",
+        (f"{FAULTS}::test_interrupted_anywhere",),
+    ),
+    Mutant(
+        "an interrupt leaves delivery possible",
+        "_file_journal.py",
+        "            with contextlib.suppress(RuntimeError):\n"
+        "                self._reading.release()\n",
+        "            pass\n",
+        (f"{FAULTS}::test_interrupted_anywhere", f"{JOURNAL}::test_reader_and_writer_at_once"),
+    ),
+    Mutant(
+        "a number is spent before it is used",
+        "_journal.py",
+        "        seq = self._seq = self._seq + 1\n"
+        '        self._keep(number_line(line, seq) + b"\\n", seq, flags)\n',
+        "        seq = self._seq + 1\n"
+        '        self._keep(number_line(line, seq) + b"\\n", seq, flags)\n'
+        "        self._seq = seq\n",
+        (f"{FAULTS}::test_interrupted_anywhere",),
+    ),
+    Mutant(
+        "the last segment is never deleted",
+        "_directory.py",
+        "        for name, following in itertools.pairwise(segment_names(directory)):\n"
+        '            if int(following.removesuffix(".seg")) > seq + 1:\n'
+        "                break\n",
+        "        for name in segment_names(directory):\n"
+        '            if int(name.removesuffix(".seg")) > seq:\n'
+        "                break\n",
+        (f"{JOURNAL}::test_segments_roll_and_go", f"{FAULTS}::test_killed_at_any_call"),
+    ),
+    Mutant(
+        "what is in memory comes after what is on the disk",
+        "_file_journal.py",
+        "                if self._segments:  # what is in memory comes after what is there\n"
+        "                    raise\n",
+        "",
+        (f"{FAULTS}::test_any_call_fails",),
+    ),
+    Mutant(
+        "numbers given in memory are marked",
+        "_file_journal.py",
+        "        if self._marks is not None:\n            self._marks.numbered(seq)\n",
+        "",
+        (f"{JOURNAL}::test_what_died_in_memory_is_counted",),
+    ),
+    Mutant(
+        "numbers given before the directory was made are marked",
+        "_file_journal.py",
+        "            marks.begin(self._acknowledged, self._ring.last)\n",
+        "            marks.begin(self._acknowledged, 0)\n",
+        (f"{JOURNAL}::test_what_died_in_memory_without_a_directory_is_counted",),
+    ),
+    Mutant(
+        "the count of a lost run in a segment",
+        "_frames.py",
+        "        line = lost_line(last.seq, run, reason, last=last.line)\n"
+        "        parts.append(frame(line, last.seq, LOST))\n",
+        "        line = lost_line(last.seq, 1, reason, last=last.line)\n"
+        "        parts.append(frame(line, last.seq, LOST))\n",
+        (f"{JOURNAL}::test_disk_is_bounded",),
+    ),
+    Mutant(
+        "the count of a lost run in memory",
+        "_journal.py",
+        "        line = lost_line(last.seq, count, reason, last=last.line)\n",
+        "        line = lost_line(last.seq, 1, reason, last=last.line)\n",
+        (f"{JOURNAL}::test_memory_is_bounded",),
+    ),
+    Mutant(
+        "endings are not dropped",
+        "_frames.py",
+        "        dropped = bool(found.flags & EXPENDABLE) and found.seq > max(kept, settled)\n",
+        "        dropped = found.seq > max(kept, settled)\n",
+        (f"{JOURNAL}::test_disk_is_bounded",),
+    ),
+    Mutant(
+        "what is on its way is not dropped",
+        "_frames.py",
+        "        dropped = bool(found.flags & EXPENDABLE) and found.seq > max(kept, settled)\n",
+        "        dropped = bool(found.flags & EXPENDABLE)\n",
+        (f"{JOURNAL}::test_what_is_on_its_way_is_not_dropped",),
+    ),
+    Mutant(
+        "the limit counts all journals",
+        "_limit.py",
+        "            freed = _compact_dead(directory, excess, done)\n",
+        "            freed = 0\n",
+        (f"{JOURNAL}::test_the_dead_give_way_first",),
+    ),
+    Mutant(
+        "the reserve is given up for an ending",
+        "_file_journal.py",
+        "            if not flags & EXPENDABLE and self._give_up_reserve():\n",
+        "            if False:\n",
+        (f"{JOURNAL}::test_reserve_makes_room_for_an_ending",),
+    ),
+    Mutant(
+        "a directory that was removed is made anew",
+        "_file_journal.py",
+        "            if not self._is_whole():\n",
+        "            if self._fd < 0:\n",
+        (f"{JOURNAL}::test_directory_removed",),
+    ),
+    Mutant(
+        "files for this user alone",
+        "_directory.py",
+        "O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600\n",
+        "O_NOFOLLOW | os.O_CLOEXEC | flags, 0o644\n",
+        (f"{JOURNAL}::test_for_this_user_alone",),
+    ),
+    Mutant(
+        "the checksum of what is open",
+        "_directory.py",
+        '        if crc != b"%08x" % zlib.crc32(text):\n            continue\n',
+        "",
+        ("tests/faults/test_journal_damage.py",),
+    ),
+    Mutant(
+        "the checksum of the marks",
+        "_directory.py",
+        "            if int(crc, 16) == zlib.crc32(text):\n",
+        "            if int(crc, 16) >= 0:\n",
+        ("tests/faults/test_journal_damage.py",),
+    ),
+    # -- adoption
+    Mutant(
+        "the lock decides who adopts",
+        "_directory.py",
+        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        (f"{JOURNAL}::test_live_journal_is_not_adopted",),
+    ),
+    Mutant(
+        "a lock whose file is gone is no lock",
+        "_directory.py",
+        "        if os.path.samestat(os.fstat(fd), os.stat(path)):\n            return fd\n",
+        "        return fd\n",
+        (f"{JOURNAL}::test_lock_of_a_journal_that_is_gone",),
+    ),
+    Mutant(
+        "the last records come whole or not at all",
+        "_adoption.py",
+        "        hidden.rename(self.directory / segment_name(first))\n",
+        "        (self.directory / segment_name(first)).write_bytes(data[:-9])\n"
+        "        hidden.rename(self.directory / segment_name(first))\n",
+        (f"{FAULTS}::test_adopter_killed_at_any_call",),
+    ),
+    Mutant(
+        "an ending is said once",
+        "_recovery.py",
+        "            if not journal.finished:\n",
+        "            if True:\n",
+        (f"{FAULTS}::test_adopter_killed_at_any_call",),
+    ),
+    Mutant(
+        "what was only in memory is told",
+        "_adoption.py",
+        "        self.unwritten = max(numbered - self.last_seq, 0)\n",
+        "        self.unwritten = 0\n",
+        (f"{JOURNAL}::test_what_died_in_memory_is_counted",),
+    ),
+    Mutant(
+        "the lock goes last",
+        "_directory.py",
+        '        for name in sorted(os.listdir(directory), key="lock".__eq__):\n',
+        '        for name in sorted(os.listdir(directory), key="lock".__ne__):\n',
+        (f"{FAULTS}::test_adopter_killed_at_any_call",),
+    ),
+    Mutant(
+        "the signal that killed it",
+        "_recovery.py",
+        "    if signal.name in CANCELLING:\n",
+        "    if False:\n",
+        (f"{PROCESSES}::test_signals[SIGTERM]",),
+    ),
+    Mutant(
+        "a signal that was survived is no cause of death",
+        "_recovery.py",
+        "    if signal is None or signal.at + GRACE_SECONDS < last_at / 1e9:\n",
+        "    if signal is None:\n",
+        ("tests/faults/test_signals.py::test_a_signal_that_is_survived_is_no_cause_of_death",),
+    ),
+    # -- fork
+    Mutant(
+        "the fork reset",
+        "_client.py",
+        "os.register_at_fork(after_in_child=_after_fork)\n",
+        "",
+        (f"{PROCESSES}::test_forked_child_joins",),
+    ),
+    Mutant(
+        "a child lets go of its parent's journal",
+        "_client.py",
+        "            journal.abandon()\n",
+        "            pass\n",
+        ("tests/faults/test_forks.py",),
+    ),
+    Mutant(
+        "a child starts with an empty slot",
+        "_active.py",
+        "    _slot = None\n\n\nos.register_at_fork",
+        "\n\nos.register_at_fork",
+        ("tests/faults/test_forks.py",),
+    ),
+    # -- delivery
+    Mutant(
+        "Retry-After",
+        "_exporter.py",
+        "        wait = max(asked or 0.0, pause) + jitter\n",
+        "        wait = pause + jitter\n",
+        (f"{EXPORTER}::test_retry_after",),
+    ),
+    Mutant(
+        "what is not acknowledged is sent again",
+        "_exporter.py",
+        "        done = sum(number <= answer.acknowledged for number in chunk.numbers)\n",
+        "        done = len(chunk.numbers)\n",
+        (f"{EXPORTER}::test_partial_acknowledgement",),
+    ),
+    Mutant(
+        "nothing is deleted before it is acknowledged",
+        "_exporter.py",
+        "        self._asked_at = self._asked_at or time.monotonic()\n        try:\n",
+        "        self._asked_at = self._asked_at or time.monotonic()\n"
+        "        journal.acknowledge(chunk.last)\n        try:\n",
+        (f"{EXPORTER}::test_flush_gives_up_in_time",),
+    ),
+    Mutant(
+        "too large a batch is halved",
+        "_exporter.py",
+        "_BAD_CONTENT = (400, 413, 422)\n",
+        "_BAD_CONTENT = (400, 422)\n",
+        (f"{EXPORTER}::test_too_large_batch_is_halved",),
+    ),
+    Mutant(
+        "a refused record is set aside",
+        "_exporter.py",
+        "            journal.set_aside(line, rejected.error)\n",
+        "            pass\n",
+        (f"{EXPORTER}::test_bad_record_is_found_and_set_aside",),
+    ),
+    Mutant(
+        "who refuses everything is no judge of records",
+        "_exporter.py",
+        "        if not await self._alive(journal.source):\n",
+        "        if False:\n",
+        (f"{EXPORTER}::test_collector_that_refuses_everything_costs_nothing",),
+    ),
+    Mutant(
+        "an adopted journal that could not be sent stays",
+        "_exporter.py",
+        "                if self._failures or self._closing:\n                    return False\n",
+        "                if self._failures or self._closing:\n                    return True\n",
+        (f"{EXPORTER}::test_adoption_that_fails_leaves_the_journal",),
+    ),
+    Mutant(
+        "the heartbeat",
+        "_exporter.py",
+        "        if self._busy() and now - self._heard_at >= HEARTBEAT_SECONDS",
+        "        if False and now - self._heard_at >= HEARTBEAT_SECONDS",
+        (f"{EXPORTER}::test_heartbeat",),
+    ),
+    Mutant(
+        "an exit does not wait for one that does not answer",
+        "_exporter.py",
+        "            if not self.answered and (self.tried or now >= undecided):\n"
+        "                return\n",
+        "",
+        (f"{EXPORTER}::test_exit_does_not_wait_for_one_that_does_not",),
+    ),
+    Mutant(
+        "an exit waits for one that answers",
+        "_exporter.py",
+        "            if not self.answered and (self.tried or now >= undecided):\n",
+        "            if self.tried or now >= undecided:\n",
+        (f"{EXPORTER}::test_exit_waits_for_a_collector_that_answers",),
+    ),
+    Mutant(
+        "a batch is sent until it is taken",
+        "_exporter.py",
+        "            self._held = rest\n",
+        "            self._held = None\n",
+        (f"{EXPORTER}::test_tries_again",),
+    ),
+    # -- what is recorded
+    Mutant(
+        "secrets are taken out by name",
+        "_wire.py",
+        "            if is_secret_name(name) and",
+        "            if False and",
+        (f"{WIRE}::test_secret_names",),
+    ),
+    Mutant(
+        "secrets are taken out by shape",
+        "_wire.py",
+        "    places = [(at, shape) for hint, shape in _SHAPES.items() for at in _places(text, hint)]\n",
+        "    places = []\n",
+        (f"{WIRE}::test_secret_shapes",),
+    ),
+    Mutant(
+        "the quick way is for what is harmless",
+        "_wire.py",
+        "                if len(data) <= min(MAX_PLAIN_BYTES, self.max_value_bytes)"
+        " and _is_harmless(data):\n",
+        "                if len(data) <= min(MAX_PLAIN_BYTES, self.max_value_bytes):\n",
+        (f"{WIRE}::test_secret_names",),
+    ),
+    Mutant(
+        "cycles end",
+        "_wire.py",
+        "        if id(value) in self._above:\n",
+        "        if False:\n",
+        (f"{WIRE}::test_cycle",),
+    ),
+    Mutant(
+        "a record is bounded",
+        "_wire.py",
+        "    return line if len(line) <= MAX_RECORD_BYTES else _shrunk(record)\n",
+        "    return line\n",
+        (f"{WIRE}::test_long_record_is_cut",),
+    ),
+    # -- endings
+    Mutant(
+        "a cancellation is no failure",
+        "_endings.py",
+        "_CALLED_OFF = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)\n",
+        "_CALLED_OFF = (GeneratorExit, KeyboardInterrupt)\n",
+        ("tests/test_session.py",),
+    ),
+    Mutant(
+        "one real error in a group is a failure",
+        "_endings.py",
+        "    if all(isinstance(leaf, _CALLED_OFF) or _is_clean_exit(leaf) for leaf in leaves):\n",
+        "    if any(isinstance(leaf, _CALLED_OFF) or _is_clean_exit(leaf) for leaf in leaves):\n",
+        ("tests/test_session.py",),
+    ),
+    Mutant(
+        "what an uncaught exception ended",
+        "_client.py",
+        '    return getattr(sys, "last_value", None)\n',
+        "    return None\n",
+        (f"{PROCESSES}::test_exit_with_a_session_open",),
+    ),
+    # -- the collector
+    Mutant(
+        "committed before it is acknowledged",
+        "collector/store/sqlite.py",
+        "                self._settle(batches, self._add_group(batches))\n",
+        "                said = [\n"
+        "                    Outcome(acknowledged=job.what.records[-1].seq, stored=1, changed=())\n"
+        "                    for job in batches\n"
+        "                ]\n"
+        "                self._settle(batches, said)\n"
+        "                self._add_group(batches)\n",
+        (f"{INGEST}::test_puts_off_what_a_locked_database_cannot_take",),
+    ),
+    Mutant(
+        "committed is on the disk",
+        "collector/store/sqlite_schema.py",
+        '"PRAGMA synchronous = FULL")',
+        '"PRAGMA synchronous = OFF")',
+        ("tests/collector/test_sqlite.py",),
+    ),
+    Mutant(
+        "the high-water mark",
+        "collector/store/sqlite_writer.py",
+        "            if seq <= source.mark:\n",
+        "            if False:\n",
+        (f"{STORE}::test_stores_a_record_once",),
+    ),
+    Mutant(
+        "holes are counted",
+        "collector/store/sqlite_writer.py",
+        "            unexplained = seq - source.mark - 1\n",
+        "            unexplained = 0\n",
+        (f"{STORE}::test_counts_a_hole_for_the_session_that_follows",),
+    ),
+    Mutant(
+        "the lease",
+        "collector/store/base.py",
+        "LEASE_SECONDS = 30.0\n",
+        "LEASE_SECONDS = 3_000_000.0\n",
+        (f"{STORE}::test_a_silent_session_is_indeterminate",),
+    ),
+    Mutant(
+        "the user outranks the process",
+        "collector/store/fold.py",
+        "end is None or _RANKS[record.said_by] < _RANKS[end.said_by]",
+        "end is None",
+        (f"{STORE}::test_the_user_outranks_the_process_and_the_process_its_adopter",),
+    ),
+    Mutant(
+        "the first end of a rank stays",
+        "collector/store/fold.py",
+        "_RANKS[record.said_by] < _RANKS[end.said_by]",
+        "_RANKS[record.said_by] <= _RANKS[end.said_by]",
+        (f"{STORE}::test_the_first_end_of_a_rank_stays",),
+    ),
+    Mutant(
+        "a body is bounded while it is inflated",
+        "collector/ingest/records.py",
+        "        inflated = member.decompress(data, limit + 1)\n",
+        "        inflated = member.decompress(data)\n",
+        (f"{INGEST}::test_refuses_a_bomb",),
+    ),
+    Mutant(
+        "a bad line spares the others",
+        "collector/ingest/records.py",
+        "        except DecodeError as error:\n            rejected.append",
+        "        except DecodeError as error:\n            records.clear()\n"
+        "            rejected.append",
+        (f"{INGEST}::test_bad_lines_are_told_and_spare_the_others",),
+    ),
+]
+
+
+@attrs.frozen
+class Verdict:
+    """
+    What became of a mutant.
+    """
+
+    mutant: Mutant
+    word: str
+    seconds: float
+    said: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.word == "killed"
+
+    def __str__(self) -> str:
+        where = self.mutant.tests[0].removeprefix("tests/")
+        return f"{self.word:<9}{self.seconds:>6.1f} s  {self.mutant.what:<58}{where}"
+
+
+def judge(mutant: Mutant) -> Verdict:
+    began = time.monotonic()
+
+    def verdict(word: str, said: str = "") -> Verdict:
+        return Verdict(mutant, word, time.monotonic() - began, said)
+
+    try:
+        text = mutant.applied()
+    except (OSError, LookupError) as error:
+        return verdict("gone", str(error))
+    with tempfile.TemporaryDirectory(prefix="asyncops-mutant-") as directory:
+        copied(Path(directory))
+        (Path(directory) / "asyncops" / mutant.file).write_text(text)
+        try:
+            status, said = run(Path(directory), mutant.tests)
+        except subprocess.TimeoutExpired:
+            return verdict("killed", "it hung")
+    # 1: a test failed; anything else says something of the mutant or the table, not of the suite
+    return verdict({0: "SURVIVED", 1: "killed"}.get(status, "broken"), said)
+
+
+def copied(directory: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, directory / "asyncops", ignore=ignored)
+
+
+def run(path: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+    """
+    Run *tests* over the package in *path*; returns pytest's status and what it said.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+    ]
+    process = subprocess.Popen(
+        [*command, "-o", "timeout=20", *tests],
+        cwd=HERE.parent,
+        env={**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, said
+
+
+def unharmed(mutants: list[Mutant]) -> Verdict:
+    """
+    The same tests over a copy in which nothing is changed: they must pass, and run that copy.
+    """
+    nothing = Mutant("nothing: all of these tests pass", "", "", "", ("all",))
+    began = time.monotonic()
+    tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    with tempfile.TemporaryDirectory(prefix="asyncops-mutant-") as directory:
+        copied(Path(directory))
+        command = [sys.executable, "-c", "import asyncops; print(asyncops.__file__)"]
+        where = subprocess.check_output(
+            command, env={**os.environ, "PYTHONPATH": directory}, cwd=HERE.parent, text=True
+        )
+        if not where.startswith(directory):
+            return Verdict(nothing, "broken", 0, f"tests would run {where}")
+        status, said = run(Path(directory), tests)
+    word = "killed" if status == 0 else "broken"
+    return Verdict(nothing, word, time.monotonic() - began, said)
+
+
+def main() -> None:
+    wanted = [
+        mutant
+        for mutant in MUTANTS
+        if not sys.argv[1:] or any(word in mutant.what for word in sys.argv[1:])
+    ]
+    first = unharmed(wanted)
+    if not first.good:
+        print(first.said)
+        sys.exit("without any change the tests do not pass")
+    print(f"{'passed':<9}{first.seconds:>6.1f} s  without any change", flush=True)
+    verdicts = []
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        for verdict in pool.map(judge, wanted):
+            verdicts.append(verdict)
+            print(verdict, flush=True)
+    bad = [verdict for verdict in verdicts if not verdict.good]
+    for verdict in bad:
+        print(f"\n-- {verdict.word}: {verdict.mutant.what}\n{verdict.said[-1_500:]}")
+    print(f"\n{len(verdicts)} mutants, {len(verdicts) - len(bad)} killed")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
