@@ -201,13 +201,14 @@ def test_forks_while_threads_record(
     """
     serving, environment = shared
     source = """
-    import asyncops, faulthandler, os, sys, threading
+    import asyncops, faulthandler, os, threading, time
     done = threading.Event()
     counts = [0, 0]
     def record(n):
         while not done.is_set():
             session.record(asyncops.ActionEvent(name=f"thread {n}", params={"n": counts[n]}))
             counts[n] += 1
+            time.sleep(0.0002)
     with asyncops.session() as session:
         threads = [threading.Thread(target=record, args=(n,)) for n in (0, 1)]
         for thread in threads:
