@@ -97,24 +97,20 @@ def _api_key(value: Any) -> str | None:
     return value
 
 
-def _endpoint(value: Any) -> str:
-    from urllib.parse import urlsplit  # costs every program's start, and few name an address
+_ADDRESS = re.compile(
+    r"https?://(?:[^\s\x00-\x1f\x7f/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
+    r"(?:/[^\s\x00-\x1f\x7f?#]*)?",
+    re.IGNORECASE,
+)
 
-    parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
-    try:
-        good = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and "@" not in parts.netloc
-            and not (parts.query or parts.fragment)
-            and not re.search(r"[\s\x00-\x1f]", value)
-        )
-    except ValueError:
-        good = False
-    if not good:
+
+def _endpoint(value: Any) -> str:
+    # not urllib's parser: importing it costs every program's start, and needs a free descriptor
+    found = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not 0 < int(found[1] or 80) < 65_536:
         raise ValueError(f"an address such as {DEFAULT_ENDPOINT}, without user, query or fragment")
-    return str(value).rstrip("/")
+    scheme, _, rest = str(value).partition("://")
+    return f"{scheme.lower()}://{rest}".rstrip("/")
 
 
 def is_readable_by_others(address: str) -> bool:

@@ -100,6 +100,7 @@ def test_a_living_process_in_another_pid_namespace(tmp_path: Path) -> None:
             tell(contained, 100)
         finally:
             process.kill()
+            process.wait(SECONDS)  # with it the program is dead, and does not see its input end
             process.communicate(timeout=SECONDS)
         session = serving.ended(session_id)
 
