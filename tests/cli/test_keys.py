@@ -64,6 +64,8 @@ def test_trouble_with_keys_is_one_line(asyncops: Commands) -> None:
     missing = asyncops("keys", "revoke", "0123456789abcdef")
     assert missing.returncode == 2
     assert len(missing.stderr.splitlines()) == 1
+    mistaken = asyncops("keys", "revoke", "aops_" + "x" * 43)
+    assert (mistaken.returncode, "xxx" in mistaken.stderr) == (2, False)
     (asyncops.directory / "text.db").write_text("this is no database" * 100)
     broken = asyncops("keys", "list", "--db", "text.db")
     assert broken.returncode == 2

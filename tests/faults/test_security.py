@@ -551,6 +551,54 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int
         yield str(parts.hostname), parts.port or 0
 
 
+PAYLOADS = {
+    "deep": "[" * 900 + "]" * 900,
+    "deep keys": '{"a":' * 600 + "1" + "}" * 600,
+    "huge": "9" * 5_000,
+    "beyond": "1e400",
+    "said twice": '{"a":1,"a":[2],"a":{"a":3}}',
+    "controls": '"\\u0000\\u0007\\u001b[31m\\/\\u003cscript>"',
+    "half a pair": '"\\ud800"',
+    "false markers": '[{"$truncated":5},{"$type":5,"repr":[]},{"$truncated":"bytes","size":[]}]',
+    "many": json.dumps({f"k{number}": number for number in range(5_000)}),
+}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_any_payload_is_shown_or_refused(address: tuple[str, int], payload: str) -> None:
+    """
+    A payload that no SDK would write is refused line by line, or every page and answer about it is
+    whole: never an error of the collector's.
+    """
+    session, source = str(uuid.uuid4()), str(uuid.uuid4())
+    at = 1_700_000_000_000_000_000
+    lines = [f'{{"type":"session","seq":1,"at":{at},"session":"{session}","started_at":{at}}}']
+    for number, field in enumerate(("params", "prompt", "completion", "attributes"), 2):
+        lines.append(
+            f'{{"type":"event","seq":{number},"at":{at},"session":"{session}","id":"{number:016x}",'
+            f'"kind":"llm","name":"n","started_at":{at},"ended_at":{at},"state":"Success",'
+            f'"{field}":{payload}}}'
+        )
+    lines.append(f'{{"type":"source","seq":6,"at":1,"source":"{source}","host":{{"x":{payload}}}}}')
+    url = "http://{}:{}".format(*address)
+    with httpx.Client(base_url=url, trust_env=False) as http:
+        answer = http.post(
+            "/v1/records", content="\n".join(lines), headers={"Asyncops-Source": source}
+        )
+        assert answer.status_code == 200
+        rejected = {line["seq"] for line in answer.json()["rejected"]}
+        assert answer.json()["acknowledged"] == 6
+        api, page = f"/api/sessions/{session}", f"/sessions/{session}"
+        paths = ["/", page, f"{page}/timeline.json", api, f"{api}/events", f"{api}/export"]
+        for number in {2, 3, 4, 5} - rejected:
+            paths += [f"{page}/events/{number:016x}", f"{page}/events/{number:016x}.json"]
+        for path in paths:
+            shown = http.get(path)
+            assert shown.status_code == 200, path
+            if "json" in shown.headers["content-type"]:
+                json.loads(shown.text)
+
+
 def raw_answer(address: tuple[str, int], *lines: str) -> tuple[int, dict[str, str], str]:
     """
     What comes back for a request that no HTTP library would send.

@@ -86,6 +86,8 @@ def revoke(key_id: str, /, *, db: Path | None = None) -> None:
     db
         The collector's database. Default: ASYNCOPS_DB, else the usual one.
     """
+    if key_id.startswith("aops_"):  # the key itself, which belongs in no message and in no log
+        raise output.CommandError("revoke takes the id of a key: `asyncops keys list` shows it")
     key = _in_store(db, lambda store: store.revoke_key(key_id))
     output.notice(f"key {key.id} of project {key.project} opens nothing any more")
 
