@@ -41,8 +41,11 @@ MAX_HEADER_BYTES = 65_536
 BACKLOG = 2_048
 """How many connections may wait to be accepted."""
 
-ACCEPTED_AT_ONCE = 100
-"""How many connections are taken before those that make room for them are closed."""
+ACCEPTED_AT_ONCE = 20
+"""
+How many connections one turn of the loop takes. It is some turns until those that make room for
+them are closed, and all of them are open meanwhile.
+"""
 
 OTHER_FILES = 200
 """How many files may be open besides connections: the database's, and those accepted at once."""
