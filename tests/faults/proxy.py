@@ -185,8 +185,8 @@ class Proxy:
                 await self._fault(Exchange(self, reader, writer, first))
                 if writer.is_closing():
                     return
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the other side, or the collector, has gone
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the other side, the collector or the proxy has gone
         finally:
             self._writers.discard(writer)
             writer.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,3 +357,34 @@ def test_ways_out(place: Place, tmp_path: Path, way: str) -> None:
     assert ["early", "last"] == [event["name"] for event in place.real.events(session_id)]
     assert (way == "a thread is the last to record") == bool(out)
     assert ("cannot start its thread" in err) == (way == "no thread to be had")
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="msgspec cannot be loaded in subinterpreters of 3.12 on"
+)
+def test_subinterpreter(place: Place, tmp_path: Path) -> None:
+    """
+    In a subinterpreter, which may have no thread, recording works and what it leaves is adopted.
+    """
+    source = """
+    import _xxsubinterpreters as interpreters
+    inner = interpreters.create()
+    interpreters.run_string(inner, '''if True:
+        import asyncops
+        with asyncops.session("within") as session:
+            print(session.id, flush=True)
+            asyncops.record(asyncops.ActionEvent(name="x"))
+    ''')
+    interpreters.destroy(inner)
+    """
+    environment = {
+        "ASYNCOPS_ENDPOINT": place.real.url,
+        "ASYNCOPS_JOURNAL_DIR": place.journals,
+    }
+    with program(source, tmp_path, **environment) as running:
+        session_id = running.line()
+        status, _, err = running.wait()
+    session = place.real.ended(session_id)
+
+    assert (0, "Success", 1) == (status, session["state"], session["events"])
+    assert 1 == err.count("cannot start its thread")
