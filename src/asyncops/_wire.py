@@ -529,7 +529,7 @@ _NAME_HINTS = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "c
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 _MAX_NAME_CHARS = 64
 
-_NAME = r"([\w.-]{1,128})\\{0,8}[\"']?\s{0,8}[=:]"
+_NAMED = r"([\w.-]{1,128})\\{0,8}[\"']?\s{0,8}[=:]"
 _SCHEME = r"(?:basic|bearer|digest|token|negotiate|apikey|aws4-hmac-sha256) +"
 _LITERAL = (
     r"[\w.-]{1,128}\\{0,8}[\"']?\s{0,8}[=:]\s{0,8}(?:"
@@ -595,19 +595,19 @@ def _without_named(text: str, rules: tuple[str, ...]) -> str:
     hints = sorted(at for hint in _NAME_HINTS for at in _places(low, hint))
     if not hints:
         return text
-    name = _compiled(_NAME)
+    named = _compiled(_NAMED)
     patterns = [_compiled(rule, re.IGNORECASE | re.DOTALL) for rule in rules]
     parts: list[str] = []
     done = 0
     for hint in hints:
-        if hint < done:
+        rest = named.match(text, hint) if hint >= done else None
+        if rest is None:
             continue
         begin = hint
         least = max(done, hint - _MAX_NAME_CHARS)
         while begin > least and low[begin - 1] in _NAME_CHARS:
             begin -= 1
-        named = name.match(text, begin)
-        if named is None or not is_secret_name(named[1]):
+        if not is_secret_name(text[begin : rest.end(1)]):
             continue
         for pattern in patterns:
             found = pattern.match(text, begin)
