@@ -175,6 +175,27 @@ async def test_retry_after() -> None:
     assert time.monotonic() - began >= 0.2
 
 
+async def test_backoff_grows_and_scatters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Waits grow to a minute and no further, and are anywhere between nothing and that: clients that
+    failed together do not come back together, and no number of failures is one too many.
+    """
+    monkeypatch.setattr(_exporter, "FIRST_BACKOFF_SECONDS", 0.5)
+    delivery = Delivery(filled(0), MemoryExporter(), Configuration())
+
+    def wait() -> float:
+        delivery._failed(CollectorUnavailableError("down"))
+        return delivery._retry_at - time.monotonic()
+
+    first = [wait() for _ in range(3)]
+    late = sorted(wait() for _ in range(2_000))[7:]
+
+    assert all(0 < seconds <= most for seconds, most in zip(first, (1, 2, 4), strict=True))
+    assert late[-1] <= _exporter.MAX_BACKOFF_SECONDS
+    assert 12 < late[len(late) // 4] < 18
+    assert 42 < late[len(late) * 3 // 4] < 48
+
+
 async def test_flush_gives_up_in_time() -> None:
     """
     flush returns False when its time is over, and nothing is lost.

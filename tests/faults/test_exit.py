@@ -359,6 +359,29 @@ def test_ways_out(place: Place, tmp_path: Path, way: str) -> None:
     assert ("cannot start its thread" in err) == (way == "no thread to be had")
 
 
+@pytest.mark.parametrize("records", [True, False])
+def test_no_thread_is_started_at_exit(tmp_path: Path, *, records: bool) -> None:
+    """
+    While the interpreter exits there is the thread that was there before, and none where nothing
+    was recorded.
+    """
+    source = f"""
+    import atexit, threading
+    def names():
+        return sorted(thread.name for thread in threading.enumerate())
+    # registered before asyncops registers its own, and therefore called after that
+    atexit.register(lambda: print(names() == before, len(before)))
+    import asyncops
+    if {records}:
+        asyncops.init()
+    before = names()
+    """
+    with program(source, tmp_path, ASYNCOPS_ENDPOINT="http://127.0.0.1:9") as running:
+        status, out, err = running.wait()
+
+    assert (0, f"True {1 + records}\n", "") == (status, out, err)
+
+
 @pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="msgspec cannot be loaded in subinterpreters of 3.12 on"
 )
