@@ -13,7 +13,11 @@ from pathlib import Path
 import attrs
 from processes import SECONDS
 
-__all__ = ["Ended", "run_both", "without_asyncops"]
+from asyncops._events import Record
+from asyncops._recovery import recover
+from asyncops._wire import decode
+
+__all__ = ["Ended", "left_behind", "run_both", "without_asyncops"]
 
 _WITHOUT = '''
 """
@@ -104,3 +108,17 @@ def run_both(source: str, directory: Path, **environment: str) -> tuple[Ended, E
             process.wait()
         ended.append(Ended(process.returncode, out, err))
     return ended[0], ended[1]
+
+
+def left_behind(directory: Path) -> list[Record]:
+    """
+    What the dead programs of the test left in their journals under *directory*, with what whoever
+    adopts them adds.
+    """
+    found: list[Record] = []
+    for root in (directory / "journal").iterdir():
+        for journal in recover(root):
+            while (chunk := journal.read(10_000, 1 << 24)) is not None:
+                found += map(decode, chunk.lines)
+            journal.close(delivered=False)
+    return found

@@ -16,12 +16,10 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hosts import Ended, run_both, without_asyncops
+from hosts import Ended, left_behind, run_both, without_asyncops
 from processes import program, until
 
 from asyncops._events import EventRecord, SessionEndedRecord
-from asyncops._recovery import recover
-from asyncops._wire import decode
 
 TELLING = """
 import asyncops, asyncio, faulthandler, os, signal, subprocess, sys, time
@@ -201,18 +199,11 @@ def told(directory: Path) -> list[tuple[str | None, str | None]]:
     """
     How the sessions in the journals of the test ended, as whoever adopts them tells it.
     """
-    found = []
-    for root in (directory / "journal").iterdir():
-        for journal in recover(root):
-            chunk = journal.read(100_000, 1 << 30)
-            journal.close(delivered=False)
-            records = [] if chunk is None else [decode(line) for line in chunk.lines]
-            found += [
-                (each.state, each.reason)
-                for each in records
-                if isinstance(each, SessionEndedRecord) and each.state is not None
-            ]
-    return found
+    return [
+        (each.state, each.reason)
+        for each in left_behind(directory)
+        if isinstance(each, SessionEndedRecord) and each.state is not None
+    ]
 
 
 DIED = [("Indeterminate", "process died")]
@@ -329,13 +320,7 @@ def test_ten_thousand_signals_while_recording(tmp_path: Path) -> None:
     assert (0, "") == (status, err)
     handled, recorded = map(int, out.split())
 
-    names: list[str] = []
-    for root in (tmp_path / "journal").iterdir():
-        for journal in recover(root):
-            while (chunk := journal.read(1_000, 1 << 30)) is not None:
-                records = [decode(line) for line in chunk.lines]
-                names += [each.name for each in records if isinstance(each, EventRecord)]
-            journal.close(delivered=False)
+    names = [each.name for each in left_behind(tmp_path) if isinstance(each, EventRecord)]
     assert handled > 10_000
     assert (handled, recorded) == (names.count("handled"), names.count("recorded"))
 
