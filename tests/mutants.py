@@ -76,7 +76,7 @@ MUTANTS = [
         "_file_journal.py",
         "        os.ftruncate(fd, end - written)\n",
         "",
-        (f"{JOURNAL}::test_full_disk",),
+        (f"{JOURNAL}::test_full_disk_keeps_no_half_frame",),
     ),
     Mutant(
         "a write per record (ten are gathered)",
@@ -186,7 +186,7 @@ MUTANTS = [
         "_journal.py",
         "        line = lost_line(last.seq, count, reason, last=last.line)\n",
         "        line = lost_line(last.seq, 1, reason, last=last.line)\n",
-        (f"{JOURNAL}::test_memory_is_bounded",),
+        (f"{JOURNAL}::test_memory_is_bounded_while_the_disk_is_full",),
     ),
     Mutant(
         "endings are not dropped",
@@ -300,7 +300,7 @@ MUTANTS = [
         "_recovery.py",
         "    if signal is None or signal.at + GRACE_SECONDS < last_at / 1e9:\n",
         "    if signal is None:\n",
-        ("tests/faults/test_signals.py::test_a_signal_that_is_survived_is_no_cause_of_death",),
+        ("tests/test_recovery.py",),
     ),
     # -- fork
     Mutant(
@@ -315,14 +315,14 @@ MUTANTS = [
         "_client.py",
         "            journal.abandon()\n",
         "            pass\n",
-        ("tests/faults/test_forks.py",),
+        ("tests/faults/test_faults_processes.py::test_who_outlives_whom",),
     ),
     Mutant(
         "a child starts with an empty slot",
         "_active.py",
         "    _slot = None\n\n\nos.register_at_fork",
         "\n\nos.register_at_fork",
-        ("tests/faults/test_forks.py",),
+        (f"{PROCESSES}::test_forked_child_begins_a_session_of_its_own",),
     ),
     # -- delivery
     Mutant(
@@ -415,8 +415,8 @@ MUTANTS = [
     Mutant(
         "secrets are taken out by shape",
         "_wire.py",
-        "    places = [(at, shape) for hint, shape in _SHAPES.items() for at in _places(text, hint)]\n",
-        "    places = []\n",
+        "    for at, shape in sorted(places):\n",
+        "    for at, shape in ():\n",
         (f"{WIRE}::test_secret_shapes",),
     ),
     Mutant(

@@ -290,6 +290,26 @@ def test_forked_child_joins(tmp_path: Path) -> None:
     assert 2 == len({event["source_id"] for event in events})
 
 
+def test_forked_child_begins_a_session_of_its_own(tmp_path: Path) -> None:
+    """
+    The session that is active in a parent does not keep a forked child from beginning another.
+    """
+    source = """
+    import asyncops, os
+    with asyncops.session("the parent's"):
+        pid = os.fork()
+        if pid == 0:
+            with asyncops.session("the child's") as own:
+                print(own.name, flush=True)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+    """
+    status, out, err = run(source, tmp_path, "http://127.0.0.1:9")
+
+    assert (0, "the child's", "") == (status, out.strip(), err)
+
+
 def test_host_environment_can_be_kept_private(tmp_path: Path) -> None:
     """
     With the host environment off, nothing but versions leaves the process.
