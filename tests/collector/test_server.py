@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import pytest
+from msgspec import Raw
 from sources import Source, lines, uuid
 from starlette.applications import Starlette
 
@@ -337,3 +338,33 @@ def test_waits_for_a_request_so_long(tmp_path: Path) -> None:
             connection = good.get("/healthz").extensions["network_stream"]
             time.sleep(0.5)  # longer than the limit: between requests another, longer one holds
             assert good.get("/healthz").extensions["network_stream"] is connection
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+def test_gives_up_who_takes_no_answer(tmp_path: Path) -> None:
+    """
+    Whoever asks for much and reads nothing of it holds neither the answer nor the connection for
+    long.
+    """
+    settings = CollectorSettings(port=0, db=tmp_path / "collector.db", send_timeout=0.5)
+    source = Source()
+    with EmbeddedCollector(settings) as collector:
+        body = lines(
+            *(source.does(SESSION, params=Raw(b'"%0*d"' % (60_000, 1))) for _ in range(60))
+        )
+        headers = {"Asyncops-Source": source.id}
+        httpx.post(f"{collector.url}/v1/records", content=body, headers=headers).raise_for_status()
+        where = urlsplit(collector.url)
+        open_connections = collector._server.server_state.connections
+        for path in ("events", "export"):
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                deaf.connect((where.hostname, where.port))
+                request = f"GET /api/sessions/{SESSION}/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                deaf.sendall(request.encode())
+                limit = time.monotonic() + 10
+                while not open_connections:
+                    assert time.monotonic() < limit
+                while open_connections:
+                    assert time.monotonic() < limit
+                    time.sleep(0.02)

@@ -281,7 +281,7 @@ def test_a_full_disk_is_said_and_survived(
                         break
                 for answer in refused:
                     is_put_off(answer, "disk")
-                assert len(refused) == 3
+                assert len(refused) == figure(here, "batches_put_off_total") == 3
                 assert sender.stored(here) == sender.acknowledged < sender.seq
                 assert get(here.url, Accept="text/html").status_code == 200
             assert sender.post(here.url).status_code == 200

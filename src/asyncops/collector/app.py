@@ -85,6 +85,8 @@ class CollectorSettings:
             them. At the limit those that wait for a request make room; nine in ten may be busy with
             one, further requests are put off.
         header_timeout: Seconds that whoever connects has to say what it wants.
+        send_timeout: Seconds that whoever asked may take nothing of the answer; then the kernel
+            breaks the connection, where it can.
     """
 
     host: str = "127.0.0.1"
@@ -95,6 +97,7 @@ class CollectorSettings:
     max_streams: int = 100
     max_connections: int = 1_000
     header_timeout: float = 10.0
+    send_timeout: float = 30.0
 
     @port.validator
     def _check_port(self, attribute: object, port: int) -> None:

@@ -30,9 +30,6 @@ __all__ = ["EmbeddedCollector", "serve"]
 KEEP_ALIVE_SECONDS = 30
 """Programs that record are heard from every 10 seconds; their connections stay open meanwhile."""
 
-SEND_SECONDS = 30
-"""How long whoever asked may take nothing of an answer; then the kernel breaks the connection."""
-
 SHUTDOWN_SECONDS = 5
 """How long requests may take to end when the collector goes down."""
 
@@ -317,7 +314,7 @@ def _bound(settings: CollectorSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted has it too
-            milliseconds = 1_000 * SEND_SECONDS
+            milliseconds = int(1_000 * settings.send_timeout)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         listener.bind(address)
         listener.listen(BACKLOG)

@@ -120,6 +120,7 @@ class SQLiteStore:
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
         self._batches = 0
+        self._put_off = 0
         self._transactions = 0
         self._closed = False
         self._idle_readers: list[sqlite3.Connection] = []
@@ -226,10 +227,12 @@ class SQLiteStore:
             self._check_files()  # or what was committed is in a file that nobody will find
         except (sqlite3.OperationalError, StoreError) as error:
             # locked, full, read-only, gone: true of every batch, and may pass
+            self._put_off += len(group)
             return [self._troubled(error)] * len(group)
         except Exception as error:
             if len(batches) == 1:
                 _logger.exception("A batch from source %s cannot be stored", batches[0].source)
+                self._put_off += 1
                 return [unavailable(CANNOT, error)]
             # one of them is at fault: it must not take the others with it
             return [result for job in group for result in self._add_group([job])]
@@ -344,6 +347,7 @@ class SQLiteStore:
             "rejected_lines": self._writer.rejected,
             "missing_records": dict(self._writer.missing),
             "batches": self._batches,
+            "batches_put_off": self._put_off,
             "transactions": self._transactions,
             "queued_records": self._queued_records,
             "sessions": sessions,
