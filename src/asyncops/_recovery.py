@@ -11,15 +11,12 @@ from ._adoption import AdoptedJournal, adopt
 from ._events import EndState, Record, SessionEndedRecord, SourceEndedRecord
 from ._frames import recorded_at
 from ._log import trouble
-from ._signals import Observation, observed
+from ._signals import observed
 from ._wire import encode
 
 __all__ = ["ending_of_source", "recover"]
 
 CANCELLING = frozenset({"SIGINT", "SIGTERM", "SIGHUP"})
-
-GRACE_SECONDS = 5.0
-"""A process that went on recording for longer than this after a signal did not die of it."""
 
 
 def recover(root: Path) -> Iterator[AdoptedJournal]:
@@ -70,13 +67,11 @@ def ending_of_source(directory: Path, last_line: bytes | None) -> tuple[int, End
     last_at = None if last_line is None else recorded_at(last_line)
     if last_at is None:
         last_at = max(path.stat().st_mtime_ns for path in directory.iterdir())
-    state, reason = _ending(observed(directory), last_at)
+    state, reason = _ending(observed(directory))
     return last_at, state, reason
 
 
-def _ending(signal: Observation | None, last_at: int) -> tuple[EndState, str]:
-    if signal is None or signal.at + GRACE_SECONDS < last_at / 1e9:
+def _ending(signal: str | None) -> tuple[EndState, str]:
+    if signal is None:
         return EndState.INDETERMINATE, "process died"
-    if signal.name in CANCELLING:
-        return EndState.CANCELLED, signal.name
-    return EndState.FAIL, signal.name
+    return (EndState.CANCELLED if signal in CANCELLING else EndState.FAIL), signal

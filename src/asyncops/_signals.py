@@ -27,7 +27,7 @@ import attrs
 
 from ._directory import open_new
 
-__all__ = ["Observation", "interrupts", "observe", "observed", "outlive"]
+__all__ = ["interrupts", "observe", "observed", "outlive"]
 
 OUTLIVED_SECONDS = 1.0
 """A process that is alive so long after a signal does not die of it."""
@@ -43,20 +43,6 @@ _FATAL_SIGNALS = {
 """By the word that faulthandler calls them by: "Fatal Python error: Segmentation fault"."""
 
 _SIGNALS = {f"signal-{each.name}": each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-
-
-@attrs.frozen
-class Observation:
-    """
-    A signal that came and was not outlived.
-
-    Attributes:
-        name: Such as "SIGTERM".
-        at: Seconds since the epoch.
-    """
-
-    name: str
-    at: float
 
 
 @attrs.define(eq=False)
@@ -197,19 +183,19 @@ def interrupts() -> int:
     return getattr(last, "_interrupt_count", 0)
 
 
-def observed(directory: Path) -> Observation | None:
+def observed(directory: Path) -> str | None:
     """
     The last signal that the process behind *directory* was seen to get and not seen to outlive.
     """
-    found: list[Observation] = []
+    found: list[tuple[int, str]] = []
     for name in (*_SIGNALS, _FATAL):
         path = directory / name
         with contextlib.suppress(OSError):
             status = path.stat()
             said = _fatal_name(path) if name == _FATAL else _SIGNALS[name].name
             if status.st_size and said is not None:
-                found.append(Observation(said, status.st_mtime))
-    return max(found, key=lambda observation: observation.at, default=None)
+                found.append((status.st_mtime_ns, said))
+    return max(found)[1] if found else None
 
 
 def _fatal_name(path: Path) -> str | None:
