@@ -284,6 +284,7 @@ def test_the_first_process_of_a_container(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"alive\n"
     finally:
         process.kill()
+        process.wait()  # and with it the child, before it sees the end of its input
         process.communicate()
 
     assert DIED == until(lambda: told(tmp_path))
