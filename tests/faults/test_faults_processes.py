@@ -139,7 +139,7 @@ def test_a_forked_child_ends(
     assert end == "exception" or not err
     assert ("Success", None) == (session["state"], session["reason"])
     assert [1] == until(lambda: numbers(serving, session_id, "parent"))
-    assert (2 if recording else 1) == len(serving.session(session_id)["sources"])
+    assert until(lambda: len(serving.session(session_id)["sources"]) == (2 if recording else 1))
 
 
 @pytest.mark.parametrize("first", ["parent", "child"])
