@@ -173,7 +173,7 @@ CASES = {
     "refusing": Case(refusing, AGAIN),
     "reset at once": Case(cut_request(0), AGAIN),
     "reset in the head": Case(cut_request(100), AGAIN),
-    "reset in the body": Case(cut_request(500), AGAIN),
+    "reset in the body": Case(cut_request(300), AGAIN),
     "reset before the answer": Case(losing_the_answer, ONCE),
     "reset in the answer's head": Case(cut_answer(20, reset=True), ONCE),
     "reset in the answer's body": Case(cut_answer(-5, reset=True), ONCE),
