@@ -5,7 +5,6 @@ Real programs, a real collector: what was recorded arrives, and every ending is 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from pathlib import Path
@@ -135,93 +134,6 @@ def test_kill_9(tmp_path: Path, when: str) -> None:
     assert 0 == session["missing_records"]
 
 
-def test_what_the_host_says_of_signals_stays(tmp_path: Path) -> None:
-    """
-    Handlers, defaults and ignored signals are what they were, for the program and its children.
-    """
-    source = """
-    import signal, subprocess, sys
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    child = "from signal import *; print(getsignal(SIGHUP), getsignal(SIGTERM))"
-    def told():
-        names = [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)]
-        return names, subprocess.check_output([sys.executable, "-c", child])
-    before = told()
-    import asyncops
-    with asyncops.session():
-        assert told() == before, (told(), before)
-        seen = []
-        signal.signal(signal.SIGTERM, lambda *_: seen.append("mine"))
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGHUP)
-        assert seen == ["mine"]
-    """
-    status, _, err = run(source, tmp_path, "http://127.0.0.1:9")
-
-    assert (0, "") == (status, err)
-
-
-ENDINGS = {
-    "SIGTERM": ("Cancelled", "SIGTERM", -signal.SIGTERM),
-    "SIGHUP": ("Cancelled", "SIGHUP", -signal.SIGHUP),
-    "SIGINT": ("Cancelled", "SIGINT", -signal.SIGINT),
-    "SIGSEGV": ("Fail", "SIGSEGV", -signal.SIGSEGV),
-    "SIGABRT": ("Fail", "SIGABRT", -signal.SIGABRT),
-}
-
-
-@pytest.mark.parametrize("name", ENDINGS)
-def test_signals(tmp_path: Path, name: str) -> None:
-    """
-    A program that dies of a signal does so as it would without us; its session names the signal.
-    """
-    state, reason, status = ENDINGS[name]
-    with collector() as serving:
-        with program(KILLED, tmp_path, ASYNCOPS_ENDPOINT=serving.url) as running:
-            session_id = running.line()
-            assert running.line()
-            running.process.send_signal(getattr(signal, name))
-            returncode, _, err = running.wait()
-        session = serving.ended(session_id)
-        until(lambda: serving.session(session_id)["reason"] == reason)
-
-    assert state == serving_state(session)
-    assert status == returncode
-    assert (name == "SIGINT") == ("KeyboardInterrupt" in err)
-
-
-def serving_state(session: dict[str, object]) -> object:
-    return session["state"]
-
-
-@pytest.mark.parametrize(
-    ("end", "state", "reason"),
-    [
-        ("pass", "Indeterminate", "process exited without end_session()"),
-        ("sys.exit(0)", "Indeterminate", "process exited without end_session()"),
-        ("raise ValueError('uncaught')", "Fail", "ValueError: uncaught"),
-        ("raise KeyboardInterrupt", "Cancelled", "SIGINT"),
-        ("os._exit(0)", "Indeterminate", "process died"),
-        ("asyncio.run(asyncops.end_session('Fail', 'said'))", "Fail", "said"),
-    ],
-)
-def test_exit_with_a_session_open(tmp_path: Path, end: str, state: str, reason: str) -> None:
-    """
-    A session that init() started and nobody ended is told by how the program exited.
-    """
-    source = f"""
-    import asyncio, asyncops, os, sys
-    print(asyncops.init(), flush=True)
-    asyncops.record(asyncops.ActionEvent(name="once"))
-    {end}
-    """
-    with collector() as serving:
-        _, out, _ = run(source, tmp_path, serving.url)
-        session = until(lambda: serving.ended(out.strip()))
-
-    assert (state, reason, 1) == (session["state"], session["reason"], session["events"])
-
-
 def test_two_processes_one_session(tmp_path: Path) -> None:
     """
     A child process joins through its environment: both contribute, each with its own host,
@@ -260,54 +172,6 @@ def test_two_processes_one_session(tmp_path: Path) -> None:
     assert 2 == len({event["source_id"] for event in events.values()})
     for source in sources:
         assert {"sdk", "os", "cpu", "ram", "disk", "packages", "cwd"} <= set(source["host"])
-
-
-def test_forked_child_joins(tmp_path: Path) -> None:
-    """
-    A forked child is another source of the same session; it neither ends it nor disturbs it.
-    """
-    source = """
-    import asyncops, os
-    with asyncops.session("forked") as session:
-        print(session.id, flush=True)
-        asyncops.record(asyncops.ActionEvent(name="before"))
-        pid = os.fork()
-        if pid == 0:
-            asyncops.record(asyncops.ActionEvent(name="child"))
-            os._exit(0)
-        os.waitpid(pid, 0)
-        asyncops.record(asyncops.ActionEvent(name="after"))
-    """
-    with collector() as serving:
-        status, out, _ = run(source, tmp_path, serving.url)
-        session_id = out.strip()
-        session = serving.ended(session_id)
-        until(lambda: len(serving.events(session_id)) == 3)
-        events = serving.events(session_id)
-
-    assert (0, "Success") == (status, session["state"])
-    assert {"before", "child", "after"} == {event["name"] for event in events}
-    assert 2 == len({event["source_id"] for event in events})
-
-
-def test_forked_child_begins_a_session_of_its_own(tmp_path: Path) -> None:
-    """
-    The session that is active in a parent does not keep a forked child from beginning another.
-    """
-    source = """
-    import asyncops, os
-    with asyncops.session("the parent's"):
-        pid = os.fork()
-        if pid == 0:
-            with asyncops.session("the child's") as own:
-                print(own.name, flush=True)
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        assert status == 0
-    """
-    status, out, err = run(source, tmp_path, "http://127.0.0.1:9")
-
-    assert (0, "the child's", "") == (status, out.strip(), err)
 
 
 def test_host_environment_can_be_kept_private(tmp_path: Path) -> None:

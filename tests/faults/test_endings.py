@@ -16,8 +16,9 @@ ELSEWHERE = {
         "Ctrl-C without an event loop", "raise KeyboardInterrupt", "SIGTERM", "kill -9",
     },
     "init()": {
-        "left normally", "SystemExit(3)", "exception", "task.cancel('enough')",
-        "Ctrl-C under asyncio.run", "SIGHUP", "SIGSEGV", "end_session('Maybe')",
+        "left normally", "SystemExit(0)", "exception", "task.cancel('enough')", "os._exit(0)",
+        "raise KeyboardInterrupt", "Ctrl-C under asyncio.run", "SIGHUP", "SIGSEGV",
+        "end_session('Fail', 'as I say')", "end_session('Maybe')",
         "event loop closed, nothing after", "event loop closed, another session",
     },
     "inherited": {"exception", "SIGTERM", "kill -9", "end_session('Fail', 'as I say')"},
