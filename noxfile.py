@@ -98,15 +98,14 @@ def tests(session: nox.Session) -> None:
     The suite, on each supported Python of this machine; branches are counted on the first.
     """
     session.install("-e", ".[server]", *_dependencies("tests"))
+    # a file stays with one worker: what its tests share is made once
+    options = ["-n", "logical", "--dist", "loadfile", *session.posargs]
     if session.python != PYTHONS[0]:
         # the pages are the same on every Python; one browser run is enough
-        session.run("pytest", "-m", "not browser", *session.posargs)
+        session.run("pytest", "-m", "not browser", *options)
         return
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    session.run("coverage", "combine", "--quiet")
-    if not session.posargs:
-        session.run("coverage", "report")
+    report = "--cov-report=" if session.posargs else "--cov-report=term"
+    session.run("pytest", "--cov", report, *options)
 
 
 @nox.session

@@ -58,6 +58,8 @@ JOURNAL = "tests/test_journal.py"
 FAULTS = "tests/faults/test_journal_faults.py"
 EXPORTER = "tests/test_exporter.py"
 PROCESSES = "tests/test_processes.py"
+FORKS = "tests/faults/test_faults_processes.py"
+ENDINGS = "tests/faults/test_endings.py::test_ending"
 STORE = "tests/collector/test_store.py"
 INGEST = "tests/collector/test_ingest.py"
 WIRE = "tests/test_wire.py"
@@ -291,16 +293,16 @@ MUTANTS = [
     Mutant(
         "the signal that killed it",
         "_recovery.py",
-        "    if signal.name in CANCELLING:\n",
-        "    if False:\n",
-        (f"{PROCESSES}::test_signals[SIGTERM]",),
+        "    return (EndState.CANCELLED if signal in CANCELLING else EndState.FAIL), signal\n",
+        '    return EndState.INDETERMINATE, "process died"\n',
+        ("tests/faults/test_endings.py::test_ending[SIGTERM - async with - asyncio]",),
     ),
     Mutant(
-        "a signal that was survived is no cause of death",
-        "_recovery.py",
-        "    if signal is None or signal.at + GRACE_SECONDS < last_at / 1e9:\n",
-        "    if signal is None:\n",
-        ("tests/test_recovery.py",),
+        "a signal that was outlived is no cause of death",
+        "_signals.py",
+        "                os.ftruncate(file.fd, 0)\n",
+        "                pass\n",
+        ("tests/faults/test_signals.py::test_a_signal_that_is_survived_is_no_cause_of_death",),
     ),
     # -- fork
     Mutant(
@@ -308,21 +310,21 @@ MUTANTS = [
         "_client.py",
         "os.register_at_fork(after_in_child=_after_fork)\n",
         "",
-        (f"{PROCESSES}::test_forked_child_joins",),
+        (f"{FORKS}::test_a_forked_child_ends",),
     ),
     Mutant(
         "a child lets go of its parent's journal",
         "_client.py",
         "            journal.abandon()\n",
         "            pass\n",
-        ("tests/faults/test_faults_processes.py::test_who_outlives_whom",),
+        (f"{FORKS}::test_who_outlives_whom",),
     ),
     Mutant(
         "a child starts with an empty slot",
         "_active.py",
         "    _slot = None\n\n\nos.register_at_fork",
         "\n\nos.register_at_fork",
-        (f"{PROCESSES}::test_forked_child_begins_a_session_of_its_own",),
+        (f"{FORKS}::test_a_forked_child_begins_a_session_of_its_own",),
     ),
     # -- delivery
     Mutant(
@@ -461,7 +463,7 @@ MUTANTS = [
         "_client.py",
         '    return getattr(sys, "last_value", None)\n',
         "    return None\n",
-        (f"{PROCESSES}::test_exit_with_a_session_open",),
+        ("tests/faults/test_endings.py::test_ending[exception - init() - asyncio]",),
     ),
     # -- the collector
     Mutant(

@@ -142,6 +142,31 @@ def test_a_forked_child_ends(
     assert until(lambda: len(serving.session(session_id)["sources"]) == (2 if recording else 1))
 
 
+def test_a_forked_child_begins_a_session_of_its_own(
+    tmp_path: Path, shared: tuple[Collector, dict[str, str]]
+) -> None:
+    """
+    The session that is active in a parent does not keep a forked child from beginning another.
+    """
+    serving, environment = shared
+    source = """
+    import asyncops, os
+    with asyncops.session("the parent's"):
+        if os.fork() == 0:
+            with asyncops.session("the child's") as own:
+                print(own.id, flush=True)
+            os._exit(0)
+        assert os.wait()[1] == 0
+    """
+    with program(source, tmp_path, **environment) as running:
+        status, out, err = running.wait()
+
+    assert (0, "") == (status, err)
+    assert ("the child's", "Success") == tuple(
+        serving.ended(out.strip())[key] for key in ("name", "state")
+    )
+
+
 @pytest.mark.parametrize("first", ["parent", "child"])
 def test_who_outlives_whom(
     tmp_path: Path, shared: tuple[Collector, dict[str, str]], first: str
