@@ -90,6 +90,21 @@ ENDING_BY_THEMSELVES = {
 }
 
 
+WRONG = (
+    "lost",
+    "duplicated",
+    "invented",
+    "wrong payload",
+    "wrong end states",
+    "missing records told",
+    "wrong exit status",
+    "journals left over",
+    "database damaged",
+    "did not go as planned",
+)
+"""What must not be."""
+
+
 @attrs.define
 class Summary:
     """
@@ -137,20 +152,6 @@ class Summary:
                 *examples,
             ]
         )
-
-
-WRONG = (
-    "lost",
-    "duplicated",
-    "invented",
-    "wrong payload",
-    "wrong end states",
-    "missing records told",
-    "wrong exit status",
-    "journals left over",
-    "database damaged",
-    "did not go as planned",
-)
 
 
 @attrs.define(eq=False)
