@@ -246,7 +246,7 @@ async def deaf(exchange: Exchange) -> None:
     """
     Stops reading, as behind a cable that was pulled.
     """
-    await asyncio.Event().wait()
+    await exchange.writer.wait_closed()  # of which the proxy knows: asyncio keeps no task alive
 
 
 def late(seconds: float) -> Fault:
