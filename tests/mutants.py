@@ -416,7 +416,7 @@ MUTANTS = [
     ),
     Mutant(
         "secrets are taken out by shape",
-        "_wire.py",
+        "_redaction.py",
         "    for at, shape in sorted(places):\n",
         "    for at, shape in ():\n",
         (f"{WIRE}::test_secret_shapes",),

@@ -25,14 +25,13 @@ from pydantic import BaseModel
 
 from asyncops import DecodeError
 from asyncops._events import EventRecord, Failure, SessionRecord, SourceRecord
+from asyncops._redaction import REDACTED, is_secret_name
 from asyncops._wire import (
     MAX_DEPTH,
     MAX_RECORD_BYTES,
-    REDACTED,
     Encoder,
     decode,
     encode,
-    is_secret_name,
     label,
     number_line,
     tombstone,

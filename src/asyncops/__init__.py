@@ -4,7 +4,8 @@ The flight recorder for async Python agents.
 General layout, from what everything stands on to what users call; a module imports only from those
 above it:
 
-    _version _exceptions _clock _ids _events _wire _endings _configuration     values, no I/O
+    _version _exceptions _clock _ids _events _redaction _wire _endings         values, no I/O
+    _configuration
     _log _directory _frames _limit _journal _file_journal _survey              delivery: lines in,
     _adoption _background _exporter _http                                      lines out
     _active _host _signals _recovery _client _spans _session                   sessions

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import attrs
 
 from ._exceptions import ConfigurationError
-from ._wire import Redact, label, without_secrets
+from ._redaction import without_secrets
+from ._wire import Redact, label
 
 __all__ = ["DEFAULT_ENDPOINT", "Configuration", "is_readable_by_others"]
 
