@@ -21,6 +21,7 @@ from asyncops import (
     Configuration,
     RejectedRecord,
     _exporter,
+    _log,
 )
 from asyncops._adoption import adopt
 from asyncops._exporter import Delivery
@@ -433,6 +434,43 @@ async def test_exit_waits_for_a_collector_that_answers() -> None:
 
         assert time.monotonic() - began < 1.0
         assert [1, 2] == delivered(exporter)
+
+
+async def test_an_outage_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    That nobody takes anything is said once it has lasted for a while, once per outage, and not for
+    a moment's trouble.
+    """
+
+    class Down(MemoryExporter):
+        down = True
+
+        async def export(self, source: str, lines: Sequence[bytes]) -> Answer:
+            if self.down:
+                raise CollectorUnavailableError("refused")
+            return await super().export(source, lines)
+
+    monkeypatch.setattr(_exporter, "FIRST_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(_exporter, "OUTAGE_SECONDS", 3_600.0)
+    journal, exporter = filled(1), Down()
+    async with delivering(journal, exporter) as delivery:
+        await until(lambda: delivery._failures > 2)
+        assert [] == caplog.messages
+        monkeypatch.setattr(_exporter, "OUTAGE_SECONDS", 0.0)
+        await until(lambda: caplog.messages)
+        failures = delivery._failures
+        await until(lambda: delivery._failures > failures)
+        (told,) = caplog.messages
+        assert "no collector takes" in told
+        assert "refused" in told
+        exporter.down = False
+        await until(lambda: journal.backlog == 0)
+        exporter.down = True
+        _log._told.clear()  # a minute later
+        journal.append(b'{"n":2}')
+        await until(lambda: len(caplog.messages) == 2)
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -35,6 +35,9 @@ ADOPT_SECONDS = 30.0
 SLOW_RETRY_SECONDS = 60.0
 """How long to wait after an answer that will hardly change soon: a bad key, a wrong address."""
 
+OUTAGE_SECONDS = 5.0
+"""How long nobody takes anything before that is told: most restarts are over by then."""
+
 MAX_BACKOFF_SECONDS = 60.0
 
 FIRST_BACKOFF_SECONDS = 0.5
@@ -136,6 +139,8 @@ class Delivery:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
+        self._failing_since = 0.0
+        self._outage_told = False
         self._retry_at = 0.0
         self._not_before = 0.0
         self._heard_at = -HEARTBEAT_SECONDS
@@ -318,6 +323,7 @@ class Delivery:
             answer = await self._exporter.export(journal.source, chunk.lines)
         except CollectorUnavailableError as error:
             self._failed(error, asked=error.retry_after)
+            self._tell_outage(error)
             return chunk
         except BatchRejectedError as error:
             if error.status_code in _BAD_CONTENT:
@@ -377,6 +383,15 @@ class Delivery:
                 " journal, check api_key and endpoint", error)  # fmt: skip
         self._failed(error, pause=SLOW_RETRY_SECONDS)
 
+    def _tell_outage(self, error: CollectorUnavailableError) -> None:
+        """
+        Say once per outage that nobody takes what is recorded; a short one is nobody's business.
+        """
+        if time.monotonic() - self._failing_since >= OUTAGE_SECONDS and not self._outage_told:
+            self._outage_told = True
+            trouble("outage", "no collector takes what asyncops records (%r: %s); it waits, and is"
+                    " sent once one does", self._exporter, error)  # fmt: skip
+
     async def _alive(self, source: str) -> bool:
         try:
             await self._exporter.export(source, ())
@@ -395,6 +410,7 @@ class Delivery:
         if self._failures:
             logger.debug("the collector answers again")
         self._failures = 0
+        self._outage_told = False
         self._retry_at = 0.0
         self._not_before = 0.0
         self._heard_at = time.monotonic()
@@ -407,6 +423,8 @@ class Delivery:
         the same moment. Who hurries us can shorten all of that but what was asked for.
         """
         self.answered, self.tried = False, True
+        if not self._failures:
+            self._failing_since = time.monotonic()
         self._failures += 1
         longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 10))
         # not from `random`: that would change what a seeded host program draws from it
