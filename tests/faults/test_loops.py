@@ -106,19 +106,11 @@ def test_loops_one_after_another_and_in_threads(tmp_path: Path, loop: str) -> No
 
 def test_a_loop_per_test(tmp_path: Path) -> None:
     """
-    Under a runner that gives each test a loop of its own, and closes it under what is still open,
-    each test's session is told as that test went.
+    Under pytest-asyncio, which gives each test a loop of its own and closes it under what is still
+    open, each test's session is told as that test went.
     """
-    (tmp_path / "conftest.py").write_text(
-        textwrap.dedent("""
-        import asyncio, inspect, pytest
-
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_pyfunc_call(pyfuncitem):
-            with asyncio.Runner() as runner:
-                runner.run(pyfuncitem.obj())
-            return True
-        """)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     )
     (tmp_path / "test_host.py").write_text(
         textwrap.dedent("""

@@ -17,6 +17,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..collector.auth import DEFAULT_PROJECT
+from ..collector.dashboard.missing import missing_words
 from . import output
 from .collector_api import collector_api
 
@@ -89,7 +90,7 @@ def _head(session: Mapping[str, Any]) -> Table:
             f"{session['events']}: {session['agents']} agents, {session['llms']} LLM calls,"
             f" {session['tools']} tools, {session['actions']} actions, {session['errors']} errors"
         ),
-        "missing": session["missing_records"] and f"{session['missing_records']} records",
+        "missing": session["missing_records"] and missing_words(session["missing_by_reason"]),
     }
     for name, value in rows.items():
         if value:

@@ -34,4 +34,7 @@ def missing_words(by_reason: Mapping[str, int]) -> str:
     What became of the records missing *by_reason*, most first.
     """
     most_first = sorted(by_reason.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count(records)} {REASONS[reason]}" for reason, records in most_first)
+    return ", ".join(
+        f"{count(records)} {REASONS.get(reason, REASONS['unknown'])}"
+        for reason, records in most_first
+    )
