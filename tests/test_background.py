@@ -64,3 +64,25 @@ def test_no_thread_to_be_had(caplog: pytest.LogCaptureFixture) -> None:
     future = background.run(answer(), first=lambda: None)
     assert future is not None
     assert 42 == future.result(5)
+
+
+def test_what_goes_wrong_on_the_loop(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    An error in a callback is told in our name, not by asyncio as one of the program's.
+    """
+    background = Background()
+    future = background.run(answer(), first=lambda: None)
+    assert future is not None
+    future.result(5)
+    told = threading.Event()
+
+    def fail() -> None:
+        background.call_soon(told.set)  # after this
+        raise OSError("closed")
+
+    background.call_soon(fail)
+
+    assert told.wait(5)
+    (record,) = caplog.records
+    assert ("asyncops", "WARNING") == (record.name, record.levelname)
+    assert "closed" in record.getMessage()

@@ -203,10 +203,18 @@ class Background:
 def _serve(loop: _Loop, first: Callable[[], None]) -> None:
     first()
     asyncio.set_event_loop(loop)
+    loop.set_exception_handler(_went_wrong)
     try:
         loop.run_forever()
     except OSError as error:
         background.lost(error)
+
+
+def _went_wrong(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    What went wrong on our loop is told as ours; asyncio would log it as an error of the program's.
+    """
+    trouble("loop", "asyncops: %s: %r", context.get("message"), context.get("exception"))
 
 
 background = Background()
