@@ -5,23 +5,16 @@ What all tests share: nothing of one test, nor of the machine, reaches another.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import hear_signals
 
 import asyncops.testing
 from asyncops import _active, _api, _client, _log
 
-# Under nohup, or in the background of a shell, these are ignored, and so they would be in every
-# program that a test starts and then interrupts.
-for _number, _handler in (
-    (signal.SIGHUP, signal.SIG_DFL),
-    (signal.SIGINT, signal.default_int_handler),
-):
-    if signal.getsignal(_number) == signal.SIG_IGN:
-        signal.signal(_number, _handler)
+hear_signals()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,10 +19,23 @@ from typing import Any
 import attrs
 import httpx
 
-__all__ = ["Collector", "Program", "collector", "program", "until"]
+__all__ = ["Collector", "Program", "collector", "hear_signals", "program", "until"]
 
 SECONDS = 20.0
 """How long anything may take before a test gives up on it."""
+
+
+def hear_signals() -> None:
+    """
+    Let the programs that are started from here be interrupted. Under nohup, or in the background of
+    a shell, the signals for that are ignored, and so they would be in every program started there.
+    """
+    for number, handler in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def until(condition: Callable[[], Any], *, seconds: float = SECONDS) -> Any:

@@ -725,6 +725,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     options = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from processes import hear_signals
+
+    hear_signals()
     print(f"chaos: seed {options.seed}, {options.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="asyncops-chaos-") as directory:
         chaos = Chaos(Path(directory), seed=options.seed, seconds=options.seconds)
