@@ -108,18 +108,15 @@ MUTANTS = [
     Mutant(
         "what is recorded from inside recording waits its turn",
         "_journal.py",
-        "                self._deferred.append((line, flags))\n",
-        "                pass\n",
+        "            if self._writing:\n                self._deferred.append((line, flags))\n",
+        "            if self._writing:\n                pass\n",
         (f"{JOURNAL}::test_append_from_a_signal_handler",),
     ),
     Mutant(
         "an interrupt leaves recording possible",
         "_journal.py",
-        "                self._number(line, flags)\n"
-        "                self._number_deferred()\n"
-        "            finally:\n",
-        "                self._number(line, flags)\n"
-        "                self._number_deferred()\n"
+        "                    self._number_deferred()\n            finally:\n",
+        "                    self._number_deferred()\n"
         "            except Exception:\n                raise\n            else:\n",
         (f"{FAULTS}::test_interrupted_anywhere",),
     ),
@@ -134,12 +131,26 @@ MUTANTS = [
     Mutant(
         "a number is spent before it is used",
         "_journal.py",
-        "        seq = self._seq = self._seq + 1\n"
-        '        self._keep(number_line(line, seq) + b"\\n", seq, flags)\n',
-        "        seq = self._seq + 1\n"
-        '        self._keep(number_line(line, seq) + b"\\n", seq, flags)\n'
-        "        self._seq = seq\n",
+        "        seq = self._seq = self._seq + 1\n        try:\n"
+        '            self._keep(number_line(line, seq) + b"\\n", seq, flags)\n',
+        "        seq = self._seq + 1\n        try:\n"
+        '            self._keep(number_line(line, seq) + b"\\n", seq, flags)\n'
+        "            self._seq = seq\n",
         (f"{FAULTS}::test_interrupted_anywhere",),
+    ),
+    Mutant(
+        "a record that found no room on the stack is kept later",
+        "_journal.py",
+        "                self._deferred.appendleft((line, flags))\n",
+        "",
+        ("tests/faults/test_loops.py::test_deep_in_recursion",),
+    ),
+    Mutant(
+        "a record that did not get to the journal is kept later",
+        "_client.py",
+        "            self._late.append((record, expendable, final))\n",
+        "            pass\n",
+        ("tests/faults/test_loops.py::test_deep_in_recursion",),
     ),
     Mutant(
         "the last segment is never deleted",

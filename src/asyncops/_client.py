@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,8 @@ class Client:
         self._running: Future[None] | None = None
         self._sessions: dict[str, ActiveSession] = {}
         self._host_told = False
+        self._late: deque[tuple[Record, bool, bool]] = deque()
+        self._catching_up = False
 
     # -- recording ----------------------------------------------------------------------------
 
@@ -100,8 +103,26 @@ class Client:
         try:
             journal = self._journal or self._open()
             journal.append(encode(record), expendable=expendable, final=final)
+        except RecursionError:  # it is for whoever records next, from less deep
+            self._late.append((record, expendable, final))
         except Exception as error:
             trouble("record", "asyncops could not record something: %r", error)
+        else:
+            if self._late and not self._catching_up:
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """
+        Record what there was no room for on the stack when it happened.
+        """
+        self._catching_up = True
+        try:
+            for _ in range(len(self._late)):
+                with contextlib.suppress(IndexError):  # another thread took it
+                    record, expendable, final = self._late.popleft()
+                    self.record(record, expendable=expendable, final=final)
+        finally:
+            self._catching_up = False
 
     def record_event(self, record: EventRecord) -> None:
         """
@@ -244,6 +265,7 @@ class Client:
         On the background loop: announce spans open for longer than a tick; tell of the host once.
         """
         outlive()
+        self._catch_up()
         if not self._host_told:
             self._host_told = True
             self._tell_host()
@@ -338,6 +360,7 @@ class Client:
         if not self._host_told:  # a program too short for the first tick
             self._host_told = True
             self._tell_host()
+        self._catch_up()
         self.record(SourceEndedRecord(at=_clock.wall_ns()), final=True)
 
     def _end_sessions(self, uncaught: BaseException | None, reason: str) -> None:
@@ -366,6 +389,8 @@ class Client:
         self._delivery = None
         self._running = None
         self._host_told = False
+        self._late = deque()
+        self._catching_up = False
         self.open_spans = {}
         for active in self._sessions.values():
             active.owner = False

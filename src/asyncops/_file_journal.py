@@ -141,6 +141,7 @@ class FileJournal(Numbering):
 
     def _write(self, line: bytes, seq: int, flags: int) -> None:
         self._size += _append(self._fd, frame(line, seq, flags))
+        self._kept = seq
         if self._fsync:
             os.fdatasync(self._fd)
         if self._size >= self._segment_bytes:
@@ -269,6 +270,7 @@ class FileJournal(Numbering):
 
     def _keep_in_memory(self, line: bytes, seq: int, flags: int) -> None:
         self._ring.append(seq, line, flags)
+        self._kept = seq
         self._drop(self._reason, self._ring.shed(self._reason, kept=self._reader.after))
         if self._marks is not None:
             self._marks.numbered(seq)

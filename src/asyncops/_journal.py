@@ -269,6 +269,7 @@ class Numbering:
         self._writing = False
         self._deferred: deque[tuple[bytes, int]] = deque()
         self._seq = 0
+        self._kept = 0
         self._acknowledged = 0
         self._closed = False
 
@@ -282,24 +283,42 @@ class Numbering:
                 return
             self._writing = True
             try:
-                self._number(line, flags)
-                self._number_deferred()
+                if self._deferred:
+                    self._deferred.append((line, flags))
+                    self._number_deferred()
+                elif self._number(line, flags):
+                    self._number_deferred()
             finally:
                 self._writing = False
-        self._wake(self.unread)
+        try:  # noqa: SIM105 - on every record's path
+            self._wake(self.unread)
+        except RecursionError:  # it is kept all the same; the next one will wake
+            pass
 
     def _number_deferred(self) -> None:
         """
         Keep what was recorded while we were at work.
         """
-        while self._deferred:
-            self._number(*self._deferred.popleft())
+        while self._deferred and self._number(*self._deferred.popleft()):
+            pass
 
-    def _number(self, line: bytes, flags: int) -> None:
+    def _number(self, line: bytes, flags: int) -> bool:
+        """
+        Keep a record; says whether there was room on the stack for that.
+        """
         # The number is spent first: an exception raised into us between these lines (a second
         # Ctrl-C) then leaves a hole that is noticed, not a number used twice that is not.
         seq = self._seq = self._seq + 1
-        self._keep(number_line(line, seq) + b"\n", seq, flags)
+        try:
+            self._keep(number_line(line, seq) + b"\n", seq, flags)
+        except RecursionError:
+            # The program's own recursion (signal handlers within each other, say) leaves no room
+            # for ours: whoever comes next, from less deep, brings this one along.
+            if self._kept < seq:
+                self._seq = seq - 1
+                self._deferred.appendleft((line, flags))
+                return False
+        return True
 
     def _keep(self, line: bytes, seq: int, flags: int) -> None:
         raise NotImplementedError
@@ -334,6 +353,7 @@ class MemoryJournal(Numbering):
 
     def _keep(self, line: bytes, seq: int, flags: int) -> None:
         self._ring.append(seq, line, flags)
+        self._kept = seq
         self._drop("memory_full", self._ring.shed("memory_full", kept=self._read))
 
     def opened(self, word: str) -> None:

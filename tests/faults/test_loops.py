@@ -326,3 +326,31 @@ def test_loop_closed_in_the_middle(tmp_path: Path) -> None:
     assert "False\n" == out
     exited = ("Indeterminate", "process exited without end_session()", ["inside", "after"])
     assert {"open": exited} == stories(records)
+
+
+def test_deep_in_recursion(tmp_path: Path) -> None:
+    """
+    What is recorded where the program's own recursion leaves hardly any room on the stack is kept
+    as soon as there is more, if the call returned.
+    """
+    source = """
+    import asyncops
+    def deep(depth, number):
+        if depth:
+            return deep(depth - 1, number)
+        return asyncops.record(asyncops.ActionEvent(name=str(number)))
+    with asyncops.session("deep"):
+        for number in range(870, 1000):
+            try:
+                print(deep(number, number), number)
+            except RecursionError:
+                pass
+    """
+    out, records = run(source, tmp_path)
+
+    returned = dict(line.split() for line in out.splitlines())
+    kept = [each for each in records if isinstance(each, EventRecord)]
+    assert 100 < len(returned) < 130
+    assert returned == {each.id: each.name for each in kept}
+    assert len(returned) == len(kept)
+    assert [each.seq for each in records] == list(range(1, len(records) + 1))
