@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from processes import hear_signals
 
 import asyncops.testing
 from asyncops import _active, _api, _client, _log
 
 hear_signals()
+
+# Properties are tried on the same examples every time, so that what fails fails again;
+# `--hypothesis-profile=random` looks for others.
+settings.register_profile("random")
+settings.register_profile("suite", derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture

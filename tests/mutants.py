@@ -101,8 +101,8 @@ MUTANTS = [
     Mutant(
         "re-entrant lock",
         "_journal.py",
-        "        self._lock = threading.RLock()\n",
-        "        self._lock = threading.Lock()\n",
+        "        self._lock = lock or threading.RLock()\n",
+        "        self._lock = lock or threading.Lock()\n",
         (f"{JOURNAL}::test_append_from_a_finalizer",),
     ),
     Mutant(

@@ -42,6 +42,7 @@ from ._file_journal import FileJournal
 from ._host import boot_id, environment
 from ._http import HTTPExporter
 from ._journal import Journal, MemoryJournal
+from ._locks import ImpatientLock
 from ._log import trouble
 from ._recovery import recover
 from ._signals import observe, outlive
@@ -85,7 +86,7 @@ class Client:
         self.open_spans: dict[int, Span] = {}
         """The spans that are open, for whoever announces the long ones."""
         self._exporter = exporter
-        self._lock = threading.RLock()
+        self._lock: contextlib.AbstractContextManager[object] = threading.RLock()
         self._journal = journal
         self._delivery: Delivery | None = None
         self._running: Future[None] | None = None
@@ -136,17 +137,17 @@ class Client:
         """
         Record that *active* began, or that this process joined it.
         """
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 journal = self._journal or self._open()
                 if active.owner:
                     journal.opened(active.id)
                 if self._running is None and self._delivery is not None:
                     # there was no thread to be had before; perhaps there is now
                     self._running = background.run(self._delivery.run(), first=stay_outside)
-            except Exception as error:
-                trouble("record", "asyncops could not open its journal: %r", error)
-            self._sessions[active.id] = active
+        except Exception as error:
+            trouble("record", "asyncops could not open its journal: %r", error)
+        self._sessions[active.id] = active
         self.record(
             SessionRecord(
                 at=_clock.wall_ns(),
@@ -184,10 +185,11 @@ class Client:
                     failure=None if failure is None else self.encoder.failure(failure),
                 )
             )
-        with self._lock:
-            self._sessions.pop(active.id, None)
-            if active.owner and state is not None and self._journal is not None:
-                self._journal.closed(active.id)
+        self._sessions.pop(active.id, None)
+        journal = self._journal
+        if active.owner and state is not None and journal is not None:
+            with contextlib.suppress(Exception):
+                journal.closed(active.id)
         leave(active)
 
     # -- the journal and its delivery ---------------------------------------------------------
@@ -199,7 +201,8 @@ class Client:
                 _look_after_exit()
                 self._journal = self._new_journal(_ids.new_uuid())
                 self._announce(self._journal)
-                self._deliver(self._journal)
+                if not _exiting:
+                    self._deliver(self._journal)
             return self._journal
 
     def _new_journal(self, source: str) -> Journal:
@@ -207,8 +210,9 @@ class Client:
         root = configuration.journal_dir / destination(
             configuration.endpoint, configuration.api_key
         )
+        lock = ImpatientLock() if _exiting else None
         if configuration.durability == "memory":
-            return MemoryJournal(source, wake=self._wake)
+            return MemoryJournal(source, wake=self._wake, lock=lock)
         return FileJournal(
             root,
             source,
@@ -217,6 +221,7 @@ class Client:
             fsync=configuration.durability == "fsync",
             wake=self._wake,
             made=observe,
+            lock=lock,
         )
 
     def _announce(self, journal: Journal) -> None:
@@ -349,7 +354,8 @@ class Client:
         """
         journal, delivery, running = self._journal, self._delivery, self._running
         # What other exit handlers and finalizers record from now on is another source's, which the
-        # next process finishes and sends.
+        # next process finishes and sends. Our thread, which will be stopped anywhere, is kept off.
+        self._lock = ImpatientLock()
         self._journal = self._delivery = self._running = None
         if journal is not None:
             if delivery is not None and running is not None and not running.done():
@@ -426,6 +432,7 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _shared: dict[tuple[Any, ...], Client] = {}
 _override: Client | None = None
 _shared_lock = threading.Lock()
+_exiting = False
 
 
 def client_for(configuration: Configuration) -> Client:
@@ -482,11 +489,13 @@ def _at_exit() -> None:
     """
     Runs in a child of a bare `os.fork`, too; there `after_fork` has already made it another source.
     """
+    global _exiting
     clients = list(_clients)
     began = time.monotonic()
     for client in clients:
         with contextlib.suppress(Exception):
             client.finish()
+    _exiting = True
     with contextlib.suppress(KeyboardInterrupt):  # somebody will not wait: then nor do we
         for client in clients:
             with contextlib.suppress(Exception):
@@ -501,8 +510,9 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    global _shared_lock
+    global _shared_lock, _exiting
     _shared_lock = threading.Lock()
+    _exiting = False
     background.forget()
     for client in list(_clients):
         client.after_fork()

@@ -79,6 +79,7 @@ class FileJournal(Numbering):
         fsync: Whether each record is forced to the disk itself.
         wake: Called after each record with how many are waiting to be read; must not raise.
         made: Called with the directory once it is there, and again whenever it had to be made anew.
+        lock: A re-entrant lock; one that is waited for patiently where None.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class FileJournal(Numbering):
         fsync: bool = False,
         wake: Callable[[int], None] = lambda count: None,
         made: Callable[[Path], None] = lambda directory: None,
+        lock: contextlib.AbstractContextManager[object] | None = None,
     ) -> None:
-        super().__init__(wake)
+        super().__init__(wake, lock)
         self.source = source
         self.directory = root / source
         self._root = root

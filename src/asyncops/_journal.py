@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import attrs
@@ -261,10 +262,12 @@ class Numbering:
     Gives each record its number, from any thread and from inside itself.
     """
 
-    def __init__(self, wake: Callable[[int], None]) -> None:
+    def __init__(
+        self, wake: Callable[[int], None], lock: AbstractContextManager[object] | None = None
+    ) -> None:
         self.dropped: dict[str, int] = {}
         # Re-entrant: a signal handler or a finalizer may record while this thread holds it.
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
         self._wake = wake
         self._writing = False
         self._deferred: deque[tuple[bytes, int]] = deque()
@@ -345,8 +348,14 @@ class MemoryJournal(Numbering):
     A journal that keeps nothing on disk: `durability="memory"`.
     """
 
-    def __init__(self, source: str, *, wake: Callable[[int], None] = lambda count: None) -> None:
-        super().__init__(wake)
+    def __init__(
+        self,
+        source: str,
+        *,
+        wake: Callable[[int], None] = lambda count: None,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        super().__init__(wake, lock)
         self.source = source
         self._ring = Ring(MEMORY_BYTES)
         self._read = 0
