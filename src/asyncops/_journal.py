@@ -288,9 +288,13 @@ class Numbering:
             try:
                 if self._deferred:
                     self._deferred.append((line, flags))
-                    self._number_deferred()
-                elif self._number(line, flags):
-                    self._number_deferred()
+                else:
+                    self._number(line, flags)
+                if self._deferred:
+                    try:  # noqa: SIM105 - nothing more may have to be called here
+                        self._number_deferred()
+                    except RecursionError:  # what waits goes on waiting
+                        pass
             finally:
                 self._writing = False
         try:  # noqa: SIM105 - on every record's path
@@ -302,8 +306,14 @@ class Numbering:
         """
         Keep what was recorded while we were at work.
         """
-        while self._deferred and self._number(*self._deferred.popleft()):
-            pass
+        while self._deferred:
+            first = self._deferred.popleft()
+            try:
+                if not self._number(*first):
+                    return
+            except RecursionError:  # there was not even room for the call
+                self._deferred.appendleft(first)
+                return
 
     def _number(self, line: bytes, flags: int) -> bool:
         """

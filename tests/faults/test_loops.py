@@ -335,22 +335,22 @@ def test_deep_in_recursion(tmp_path: Path) -> None:
     """
     source = """
     import asyncops
-    def deep(depth, number):
-        if depth:
-            return deep(depth - 1, number)
-        return asyncops.record(asyncops.ActionEvent(name=str(number)))
-    with asyncops.session("deep"):
-        for number in range(870, 1000):
+    def deep(depth):
+        # a name that was said before, so that nothing else needs more room than the journal
+        return deep(depth - 1) if depth else asyncops.record(asyncops.ActionEvent(name="deep"))
+    with asyncops.session():
+        deep(0)
+        for depth in range(870, 1000):
             try:
-                print(deep(number, number), number)
+                print(deep(depth))
             except RecursionError:
                 pass
     """
     out, records = run(source, tmp_path)
 
-    returned = dict(line.split() for line in out.splitlines())
-    kept = [each for each in records if isinstance(each, EventRecord)]
+    returned = out.split()
+    kept = [each.id for each in records if isinstance(each, EventRecord)]
     assert 100 < len(returned) < 130
-    assert returned == {each.id: each.name for each in kept}
-    assert len(returned) == len(kept)
+    assert set(returned) <= set(kept)
+    assert len(kept) == len(set(kept))
     assert [each.seq for each in records] == list(range(1, len(records) + 1))
