@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 import pytest
+from disks import disk
 from processes import SECONDS, Collector, collector, until
 
 from asyncops._events import EventRecord
@@ -134,21 +135,6 @@ def fails_to_start() -> str:
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     return tmp_path / "collector.db"
-
-
-@contextlib.contextmanager
-def disk(directory: Path, *, size: str) -> Iterator[None]:
-    """
-    A small disk of its own at *directory*.
-    """
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs a user who may mount a disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 # -- killed, stopped ----------------------------------------------------------------------------
