@@ -54,6 +54,8 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     _api._configuration = None
     for client in list(_client._clients):
         client._end_sessions(None, "the test is over")
+        if client._running is not None:
+            client._running.cancel()  # or it would tell of its outage in the midst of another test
         _client._forget(client)
 
 
