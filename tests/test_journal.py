@@ -110,6 +110,27 @@ def test_backlog(journal: Journal) -> None:
     assert 5 == journal.last_seq
 
 
+def test_wakes_once_when_asked(journal: Journal) -> None:
+    """
+    Whoever waits for so many records is woken with the last of them, once, and not before it asks.
+    """
+    woken: list[int] = []
+    journal._wake = lambda: woken.append(journal.last_seq)  # type: ignore[attr-defined]
+    journal.append(line(1))
+    journal.wake_when(4)
+    for n in range(2, 8):
+        journal.append(line(n))
+    assert [4] == woken
+
+    journal.wake_when(1)  # as many wait already
+    journal.append(line(8))
+    assert [4, 8] == woken
+    assert list(range(1, 9)) == numbers(journal)
+    journal.wake_when(1)
+    journal.append(line(9))
+    assert [4, 8, 9] == woken
+
+
 def test_append_after_seal(journal: Journal) -> None:
     """
     After the end nothing is written, and nothing is raised.

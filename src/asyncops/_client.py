@@ -257,10 +257,10 @@ class Client:
         )
         self._running = background.run(self._delivery.run(), first=stay_outside)
 
-    def _wake(self, unread: int) -> None:
+    def _wake(self) -> None:
         delivery = self._delivery
         if delivery is not None:
-            delivery.wake(unread)
+            delivery.wake()
 
     def _is_busy(self) -> bool:
         return bool(self._sessions) or not self._host_told

@@ -155,12 +155,11 @@ class Delivery:
 
     # -- from other threads -------------------------------------------------------------------
 
-    def wake(self, unread: int) -> None:
+    def wake(self) -> None:
         """
-        Called after each record with how many wait; from any thread, and in next to no time.
+        There is as much to read as was waited for; from any thread, and in next to no time.
         """
-        if unread == 1 or unread == self._records:
-            background.call_soon(self._event.set)
+        background.call_soon(self._event.set)
 
     def hurry(self) -> None:
         """
@@ -273,13 +272,16 @@ class Delivery:
         else:
             until = min(self._adopted_at + ADOPT_SECONDS, now + ADOPT_SECONDS)
             self._event.clear()
-            if not self._unread():  # looked at after clear: a record between the two sets it again
+            self._journal.wake_when(1)
+            if not self._unread():  # looked at after both: a record in between sets it again
                 await self._wait_event(until)
             until = time.monotonic() + self._wait
         while not (self._closing or self._hurried) and time.monotonic() < until:
-            if self._unread() >= self._records and not self._failures:
-                break
             self._event.clear()
+            if not self._failures:  # else nothing is sent before its time, however much there is
+                self._journal.wake_when(self._records)
+                if self._unread() >= self._records:
+                    break
             await self._wait_event(until)
         self._hurried = False
 

@@ -77,7 +77,7 @@ class FileJournal(Numbering):
         owner: Who this is, for people and for whoever adopts it.
         max_bytes: How much all journals under *root* may take together.
         fsync: Whether each record is forced to the disk itself.
-        wake: Called after each record with how many are waiting to be read; must not raise.
+        wake: Called as `wake_when` asks for it, from any thread; must not raise.
         made: Called with the directory once it is there, and again whenever it had to be made anew.
         lock: A re-entrant lock; one that is waited for patiently where None.
     """
@@ -90,7 +90,7 @@ class FileJournal(Numbering):
         owner: dict[str, Any],
         max_bytes: int,
         fsync: bool = False,
-        wake: Callable[[int], None] = lambda count: None,
+        wake: Callable[[], None] = lambda: None,
         made: Callable[[Path], None] = lambda directory: None,
         lock: contextlib.AbstractContextManager[object] | None = None,
     ) -> None:
@@ -482,9 +482,8 @@ class FileJournal(Numbering):
             self._acknowledged = seq
         delete_acknowledged(self.directory, seq)
 
-    @property
-    def unread(self) -> int:
-        return self._seq - self._reader.after
+    def _read_up_to(self) -> int:
+        return self._reader.after
 
     @property
     def is_volatile(self) -> bool:

@@ -23,6 +23,9 @@ __all__ = ["MEMORY_BYTES", "Journal", "MemoryJournal", "Numbering", "Readable", 
 MEMORY_BYTES = 8 * 1_048_576
 """How much is kept in memory where the disk takes nothing."""
 
+NEVER = 2**63
+"""A number no record will have."""
+
 
 class Readable(Protocol):
     """
@@ -83,6 +86,13 @@ class Journal(Readable, Protocol):
         """
         See to what lies on the disk; called now and then by whoever reads. Never raises
         `Exception`.
+        """
+        ...
+
+    def wake_when(self, unread: int) -> None:
+        """
+        Call `wake` once, with the record by which *unread* of them wait to be read. If that many
+        wait already it is called with the next: whoever asks looks at `unread` afterwards.
         """
         ...
 
@@ -263,12 +273,13 @@ class Numbering:
     """
 
     def __init__(
-        self, wake: Callable[[int], None], lock: AbstractContextManager[object] | None = None
+        self, wake: Callable[[], None], lock: AbstractContextManager[object] | None = None
     ) -> None:
         self.dropped: dict[str, int] = {}
         # Re-entrant: a signal handler or a finalizer may record while this thread holds it.
         self._lock = lock or threading.RLock()
         self._wake = wake
+        self._wake_at = NEVER
         self._writing = False
         self._deferred: deque[tuple[bytes, int]] = deque()
         self._seq = 0
@@ -297,10 +308,12 @@ class Numbering:
                         pass
             finally:
                 self._writing = False
-        try:  # noqa: SIM105 - on every record's path
-            self._wake(self.unread)
-        except RecursionError:  # it is kept all the same; the next one will wake
-            pass
+        if self._seq >= self._wake_at:
+            wake_at, self._wake_at = self._wake_at, NEVER
+            try:
+                self._wake()
+            except RecursionError:  # it is kept all the same; the next one will wake
+                self._wake_at = wake_at
 
     def _number_deferred(self) -> None:
         """
@@ -340,9 +353,18 @@ class Numbering:
         if count:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
+    def _read_up_to(self) -> int:
+        """
+        The number of the last record that was read.
+        """
+        raise NotImplementedError
+
+    def wake_when(self, unread: int) -> None:
+        self._wake_at = self._read_up_to() + unread
+
     @property
     def unread(self) -> int:
-        raise NotImplementedError
+        return self._seq - self._read_up_to()
 
     @property
     def backlog(self) -> int:
@@ -362,7 +384,7 @@ class MemoryJournal(Numbering):
         self,
         source: str,
         *,
-        wake: Callable[[int], None] = lambda count: None,
+        wake: Callable[[], None] = lambda: None,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
         super().__init__(wake, lock)
@@ -399,9 +421,8 @@ class MemoryJournal(Numbering):
     def set_aside(self, line: bytes, reason: str) -> None:
         self._drop("rejected", 1)
 
-    @property
-    def unread(self) -> int:
-        return self._seq - self._read
+    def _read_up_to(self) -> int:
+        return self._read
 
     @property
     def is_volatile(self) -> bool:

@@ -90,6 +90,9 @@ class Recording:
     def set_aside(self, line: bytes, reason: str) -> None:
         pass
 
+    def wake_when(self, unread: int) -> None:
+        pass
+
     @property
     def unread(self) -> int:
         return 0
