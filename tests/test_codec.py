@@ -29,7 +29,16 @@ from asyncops._events import (
     TagsRecord,
     VideoRecord,
 )
-from asyncops._wire import MAX_RECORD_BYTES, Encoder, decode, encode, label, number_line, tombstone
+from asyncops._wire import (
+    MAX_RECORD_BYTES,
+    Encoder,
+    decode,
+    decode_lines,
+    encode,
+    label,
+    number_line,
+    tombstone,
+)
 
 # -- things that lie about themselves ---------------------------------------------------------
 
@@ -295,6 +304,39 @@ def test_any_damaged_byte_of_a_line(record: Record, data: st.DataObject) -> None
     except DecodeError:
         return
     assert decode(encode(back)) == back
+
+
+@settings(max_examples=100)
+@given(st.lists(records, min_size=1, max_size=5), st.data())
+def test_lines_are_decoded_together_as_one_by_one(some: list[Record], data: st.DataObject) -> None:
+    """
+    Many lines at once are the records that they are one by one, and are refused where one of them
+    would be.
+    """
+    lines = [number_line(encode(record), seq) for seq, record in enumerate(some, 1)]
+    together = decode_lines(b"\n".join(lines))
+    assert [told(decode(line)) for line in lines] == [told(record) for record in together]
+    assert len(decode_lines(b"\n".join(lines) + b"\n")) == len(some)
+
+    damaged = bytearray(lines[-1])
+    at = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[at] ^= data.draw(st.integers(1, 255))
+    body = b"\n".join([*lines[:-1], bytes(damaged)])
+    try:
+        assert [decode(line) for line in body.split(b"\n")] == decode_lines(body)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            decode_lines(body)
+
+
+@pytest.mark.parametrize("gap", [b"\n\n", b" ", b"\n \n", b""])
+def test_lines_that_are_decoded_together_are_one_record_each(gap: bytes) -> None:
+    """
+    Two records in a line, or none, are not what the protocol says.
+    """
+    line = number_line(encode(SourceEndedRecord(at=1)), 1)
+    with pytest.raises(DecodeError):
+        decode_lines(line + gap + line)
 
 
 @settings(max_examples=50)

@@ -368,17 +368,24 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Label = Annotated[str, msgspec.Meta(max_length=MAX_LABEL_CHARS)]
 """A name of something."""
 
-SessionId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
-"""A UUID as text; without the dashes it is a W3C trace id."""
+SessionId = Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
+"""
+A UUID as text; without the dashes it is a W3C trace id. `_wire.decode` looks at its characters.
+"""
 
 SourceId = SessionId
 """A UUID as text."""
 
-EventId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
-"""16 hex digits; a W3C span id."""
+EventId = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
+"""
+16 hex digits; a W3C span id. `_wire.decode` looks at its characters: for many at once that takes a
+tenth of the time that a pattern here does.
+"""
 
 
-class RecordBase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class RecordBase(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False
+):
     """
     One line of a journal.
 

@@ -19,17 +19,28 @@ piece by piece in Python. Where JSON cannot say what a value is, a marker object
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import attrs
 import msgspec
 
-from ._events import MAX_LABEL_CHARS, Failure, Record
+from ._events import (
+    MAX_LABEL_CHARS,
+    EventOpenedRecord,
+    EventRecord,
+    Failure,
+    LostRecord,
+    Record,
+    SourceEndedRecord,
+    SourceRecord,
+)
 from ._exceptions import DecodeError
 from ._redaction import (
     REDACTED,
@@ -45,6 +56,7 @@ __all__ = [
     "Encoder",
     "Redact",
     "decode",
+    "decode_lines",
     "encode",
     "label",
     "number_line",
@@ -118,16 +130,70 @@ def decode(line: bytes | bytearray | memoryview) -> Record:
         DecodeError: It is not JSON, not UTF-8, of an unknown type, lacks something or has a value
             out of range.
     """
-    try:
+    with _decoding():
         str(line, "utf-8")  # payloads are kept as the bytes they are, so nobody else would look
         record: Record = _decoder().decode(line)
+    _check([record])
+    return record
+
+
+def decode_lines(body: bytes) -> list[Record]:
+    """
+    The records that the lines of *body* hold, each of which must be one: in half the time that
+    `decode` takes for them one by one.
+
+    Raises:
+        DecodeError: One of the lines is no record, or empty.
+    """
+    with _decoding():
+        str(body, "utf-8")
+        records: list[Record] = _decoder().decode_lines(body)
+    if len(records) != body.count(b"\n") + (not body.endswith(b"\n")):
+        raise DecodeError("a record is a line, and a line is a record")
+    _check(records)
+    return records
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise DecodeError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise DecodeError(str(error)) from None
-    if record.seq < 1:
-        raise DecodeError("Object missing required field `seq`, which counts from 1")
-    return record
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+def _check(records: Sequence[Record]) -> None:
+    """
+    Raises:
+        DecodeError: One of *records* has a value that its types let pass, but not the protocol.
+    """
+    uuids: dict[str, str] = {}
+    ids: list[str] = []
+    for record in records:
+        if record.seq < 1:
+            raise DecodeError("Object missing required field `seq`, which counts from 1")
+        if isinstance(record, EventOpenedRecord):
+            uuids[record.session] = "session"
+            ids.append(record.id)
+            if record.parent_id is not None:
+                ids.append(record.parent_id)
+            if isinstance(record, EventRecord) and record.trigger_event_id is not None:
+                ids.append(record.trigger_event_id)
+        elif isinstance(record, SourceRecord):
+            uuids[record.source] = "source"
+        elif not isinstance(record, LostRecord | SourceEndedRecord):
+            uuids[record.session] = "session"
+    for text, field in uuids.items():
+        if not _UUID.fullmatch(text):
+            raise DecodeError(f"Expected a UUID in lower case - at `$.{field}`")
+    if not _HEX.fullmatch("".join(ids)):
+        raise DecodeError("Expected 16 hex digits in lower case in each id of an event")
 
 
 def tombstone(line: bytes) -> bytes:

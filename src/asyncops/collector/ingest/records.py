@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import anyio
 import anyio.to_thread
@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from ..._events import Record, SourceRecord
 from ..._exceptions import DecodeError, StoreError
-from ..._wire import MAX_RECORD_BYTES, decode
+from ..._wire import MAX_RECORD_BYTES, decode, decode_lines
 from ..store.base import Batch, RejectedLine, Store
 
 __all__ = ["IngestLimits", "Intake", "ingest_lines", "routes"]
@@ -243,7 +243,14 @@ def _put_off(why: str) -> HTTPException:
 
 
 def _read_lines(body: bytes, source: str) -> tuple[list[Record], list[RejectedLine]]:
-    records: list[Record] = []
+    try:
+        if len(body) <= MAX_LINE_BYTES or max(map(len, body.split(b"\n"))) <= MAX_LINE_BYTES:
+            records = decode_lines(body)
+            _check_sender(records, source)
+            return records, []
+    except DecodeError:
+        pass  # one of them is none: line by line it shows which
+    records = []
     rejected: list[RejectedLine] = []
     for line in body.split(b"\n"):
         if not line or line.isspace():
@@ -252,12 +259,17 @@ def _read_lines(body: bytes, source: str) -> tuple[list[Record], list[RejectedLi
             if len(line) > MAX_LINE_BYTES:
                 raise DecodeError(f"a line has at most {MAX_LINE_BYTES:,} bytes")
             record = decode(line)
-            if isinstance(record, SourceRecord) and record.source != source:
-                raise DecodeError("this record is of another source than its sender")
+            _check_sender((record,), source)
             records.append(record)
         except DecodeError as error:
             rejected.append(RejectedLine(seq=_seq(line), error=str(error)[:MAX_ERROR_CHARS]))
     return records, rejected
+
+
+def _check_sender(records: Iterable[Record], source: str) -> None:
+    for record in records:
+        if isinstance(record, SourceRecord) and record.source != source:
+            raise DecodeError("this record is of another source than its sender")
 
 
 def _seq(line: bytes) -> int | None:
