@@ -11,8 +11,9 @@ per row is left to SQLite's `executemany`.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
 from operator import attrgetter
@@ -70,11 +71,18 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 _encoder = msgspec.json.Encoder()
 _NO_PAYLOAD = _encoder.encode(Payload())
+_payload_fields = attrgetter(*Payload.__struct_fields__)
+
+NULL = math.nan
+"""
+What SQLite keeps as NULL, as quick to bind as a number: a None, and bytes too, take the way through
+Python's registry of adapters, several times as long as everything else about a value.
+"""
 
 
-def _payload_json(payload: Payload) -> bytes | None:
+def _payload_json(payload: Payload) -> bytearray | float:
     data = _encoder.encode(payload)
-    return None if data == _NO_PAYLOAD else data
+    return NULL if data == _NO_PAYLOAD else bytearray(data)
 
 
 _COUNTERS = {
@@ -117,8 +125,20 @@ class _Source:
         if record.host is not None:
             self.host = {**record.host, **(self.host or {})}
 
+    def row(self) -> tuple[Any, ...]:
+        """
+        What `_UPDATE_SOURCE` asks for.
+        """
+        key, _, *values = attrs.astuple(self, recurse=False)
+        *values, host, missing = values
+        return (*values, None if host is None else json.dumps(host), missing, key)
 
-_SOURCE_COLUMNS = ", ".join(field.name for field in attrs.fields(_Source))
+
+_SOURCE_FIELDS = [field.name for field in attrs.fields(_Source)]
+_SOURCE_COLUMNS = ", ".join(_SOURCE_FIELDS)
+_UPDATE_SOURCE = (
+    f"UPDATE sources SET {', '.join(f'{name} = ?' for name in _SOURCE_FIELDS[2:])} WHERE key = ?"
+)
 
 
 @attrs.define(eq=False)
@@ -174,7 +194,7 @@ class _Session:
 
     project_key: int = attrs.field(kw_only=True, metadata={"column": False})
     is_new: bool = attrs.field(kw_only=True, metadata={"column": False})
-    arriving: dict[int, tuple[int, EventOpenedRecord]] = attrs.field(
+    arriving: dict[str, tuple[int, EventOpenedRecord]] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
     )
     statements: list[tuple[_Source, StatementRecord]] = attrs.field(
@@ -190,20 +210,16 @@ class _Session:
 
     def count(self, kind: str, step: int) -> None:
         """
-        Count an event of *kind*, or (*step* -1) take back that it was counted.
+        Count *step* events of *kind*.
         """
         counter = _COUNTERS[kind]
         setattr(self, counter, getattr(self, counter) + step)
         self.events += step
 
-    def count_closed(self, record: EventRecord, cost: int | None) -> None:
+    def count_spending(self, record: EventRecord, cost: int | None) -> None:
         """
-        Count a closed event whose cost in nano-dollars is *cost*, None where nobody said.
+        Count what an event used, and its cost in nano-dollars, None where nobody said.
         """
-        self.count(record.kind, 1)
-        if record.kind != "error" and record.state == "Fail":
-            # one that carries another's failure did not fail itself
-            self.errors += record.failure is None or record.failure.event_id is None
         prompt = record.prompt_tokens or 0
         completion = record.completion_tokens or 0
         self.prompt_tokens += prompt
@@ -256,9 +272,40 @@ _UPDATE_SESSION = (
     f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in _UPDATED)} WHERE key = ?"
 )
 _EVENT_COLUMNS = 21
-_UNSAID = (None,) * 7
-"""From `prompt_tokens` to `error`: what an open event says nothing of."""
-_STORE_EVENT = f"INSERT OR REPLACE INTO events VALUES ({', '.join('?' * _EVENT_COLUMNS)})"
+_STORE_EVENT = f"INSERT INTO events VALUES ({', '.join('?' * _EVENT_COLUMNS)})"
+_SPENDING = (
+    "model",
+    "provider",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "time_to_first_token",
+    "cost",
+)
+"""The columns that only calls of models fill, as a rule."""
+_spending = attrgetter(*_SPENDING)
+_NOTHING_SPENT = (None,) * len(_SPENDING)
+_UNSAID = (NULL,) * len(_SPENDING)
+
+
+_ADD_TO_MODEL = (
+    "INSERT INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
+    " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?),"
+    " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?),"
+    " cost = min(cost + excluded.cost, ?),"
+    " costs_known = costs_known + excluded.costs_known,"
+    " costs_unknown = costs_unknown + excluded.costs_unknown"
+)
+
+
+def _spending_row(spent: tuple[Any, ...]) -> tuple[Any, ...]:
+    """
+    The values of `_SPENDING` as they are stored.
+    """
+    *values, cost = [NULL if value is None else value for value in spent]
+    return (*values, bytearray(_encoder.encode(cost)) if isinstance(cost, Cost) else cost)
 
 
 class SQLiteWriter:
@@ -325,6 +372,9 @@ class _Pass:
         self._sources: dict[tuple[int, str], _Source] = {}
         self._sessions: dict[tuple[int, str], _Session] = {}
         self._sessions_by_key: dict[int, _Session] = {}
+        # statement by statement, in the order in which they are first spoken of
+        self._rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self._rows["DELETE FROM events WHERE key = ?"] = []
 
     # -- records in -------------------------------------------------------------------------------
 
@@ -338,6 +388,7 @@ class _Pass:
         source.last_seen_at = max(source.last_seen_at, batch.received_at)
         numbered = [line for line in batch.rejected if line.seq is not None]
         stored = duplicates = 0
+        speaking: _Session | None = None  # the one of the record before
         for item in sorted([*batch.records, *numbered], key=_seq):
             seq: int = item.seq  # type: ignore[assignment]
             if seq <= source.mark:
@@ -346,15 +397,31 @@ class _Pass:
             unexplained = seq - source.mark - 1
             source.mark = seq
             if isinstance(item, RejectedLine):
-                self._miss(source, "unreadable", unexplained, None, changed)
+                if unexplained:
+                    self._miss(source, "unreadable", unexplained, None, changed)
                 self._miss(source, "rejected", 1, None, changed)
                 continue
             stored += 1
             source.ended = 0
             session = None
             if isinstance(item, EventOpenedRecord):
-                session = self._speaks(source, project, item.session, item.at, changed)
-                _take_event(session, source, item)
+                at = item.at
+                if speaking is None or speaking.id != item.session:
+                    speaking = self._speaks(source, project, item.session, at, changed)
+                elif at > speaking.last_record_at:
+                    speaking.last_record_at = at
+                elif at < speaking.first_at:
+                    speaking.first_at = at
+                session = speaking
+                known = session.arriving.setdefault(item.id, (source.key, item))
+                # closed events never change, open ones only by being closed
+                if (
+                    known[1] is not item
+                    and isinstance(item, EventRecord)
+                    and not isinstance(known[1], EventRecord)
+                ):
+                    del session.arriving[item.id]  # so that it is the latest
+                    session.arriving[item.id] = (source.key, item)
             elif isinstance(item, SourceRecord):
                 source.describe(item)
             elif isinstance(item, SourceEndedRecord):
@@ -365,13 +432,14 @@ class _Pass:
                 unexplained += 1 - lost
                 self._miss(source, item.reason, lost, None, changed)
             else:
-                session = self._speaks(source, project, item.session, item.at, changed)
+                session = speaking = self._speaks(source, project, item.session, item.at, changed)
                 session.statements.append((source, item))
                 if isinstance(item, SessionEndedRecord):
                     session.sources[source.key] = batch.received_at
                 elif isinstance(item, SessionRecord):
                     session.sources[source.key] = 0
-            self._miss(source, "unreadable", unexplained, session, changed)
+            if unexplained:
+                self._miss(source, "unreadable", unexplained, session, changed)
         self.records += stored
         self.duplicates += duplicates
         self.rejected += len(batch.rejected)
@@ -408,8 +476,6 @@ class _Pass:
         Note that *records* before one of *session* are missing, or of the last session that the
         source spoke of if None.
         """
-        if not records:
-            return
         missing = {reason if reason in MISSING_REASONS else "unknown": records}
         self.missing.update(missing)
         if session is None and source.last_session is not None:
@@ -423,128 +489,116 @@ class _Pass:
     # -- rows out ---------------------------------------------------------------------------------
 
     def store(self) -> None:
-        events: list[tuple[Any, ...]] = []
-        for session in self._sessions_by_key.values():
+        sessions = self._sessions_by_key.values()
+        for session in sessions:
             if session.arriving:
-                self._store_events(session, events)
+                self._store_events(session)
             if session.statements:
                 self._store_statements(session)
             start = session.owner_started_at
             session.started_at = session.first_at if start is None else start
-        self._executemany(_STORE_EVENT, events)
-        sessions = self._sessions_by_key.values()
-        self._executemany(_UPDATE_SESSION, [session.row() for session in sessions])
-        for session in sessions:
             self._store_sources(session)
             self._store_labels(session)
             self._store_models(session)
-        self._executemany(
-            "UPDATE sources SET mark = ?, last_session = ?, last_seen_at = ?, ended = ?, pid = ?,"
-            " boot_id = ?, sdk = ?, started_at = ?, host = ?, missing = ? WHERE key = ?",
-            [
-                (
-                    source.mark,
-                    source.last_session,
-                    source.last_seen_at,
-                    source.ended,
-                    source.pid,
-                    source.boot_id,
-                    source.sdk,
-                    source.started_at,
-                    None if source.host is None else json.dumps(source.host),
-                    source.missing,
-                    source.key,
-                )
-                for source in self._sources.values()
-            ],
-        )
+        self._rows[_UPDATE_SESSION] = [session.row() for session in sessions]
+        self._rows[_UPDATE_SOURCE] = [source.row() for source in self._sources.values()]
+        for statement, rows in self._rows.items():
+            self._executemany(statement, rows)
 
-    def _store_events(self, session: _Session, rows: list[tuple[Any, ...]]) -> None:
-        known: dict[int, tuple[str, str | None]] = {}
+    def _store_events(self, session: _Session) -> None:
+        known: dict[int, tuple[int, str, str | None]] = {}
         if not session.is_new:
-            numbers = _encoder.encode(list(session.arriving)).decode()
-            for number, kind, state in self._execute(
-                "SELECT id, kind, state FROM events"
+            numbers = _encoder.encode([event_number(id) for id in session.arriving]).decode()
+            for key, number, kind, state in self._execute(
+                "SELECT key, id, kind, state FROM events"
                 " WHERE session = ? AND id IN (SELECT value FROM json_each(?))",
                 (session.key, numbers),
             ):
-                known[number] = (kind, state)
-        names = session.labels
+                known[number] = (key, kind, state)
+        rows = self._rows[_STORE_EVENT]
+        counts: Counter[str] = Counter()
+        names, agents, errors = set(), set(), set()
         base = session.key << SEQ_BITS
-        for number, (source, record) in session.arriving.items():
-            closed = record if isinstance(record, EventRecord) else None
+        seq = session.last_seq
+        failed = 0
+        for source, record in session.arriving.values():
+            number = event_number(record.id)
             before = known.get(number)
+            kind = record.kind
             if before is not None:
-                kind, state = before
-                if state is not None or closed is None:
+                key, kind_before, state = before
+                if state is not None or not isinstance(record, EventRecord):
                     continue
-                session.count(kind, -1)
-            session.last_seq += 1
-            names.add(("name", record.name))
+                counts[kind_before] -= 1
+                self._rows["DELETE FROM events WHERE key = ?"].append((key,))
+            seq += 1
+            counts[kind] += 1
+            names.add(record.name)
+            agent: str | float = NULL
             if record.agent is not None:
-                names.add(("agent", record.agent))
-            head = (
-                base | session.last_seq,
-                session.key,
-                number,
-                source,
-                None if record.parent_id is None else event_number(record.parent_id),
-                record.kind,
-                record.name,
-                record.agent,
-            )
-            if closed is None:
-                session.count(record.kind, 1)
+                agents.add(record.agent)
+                agent = record.agent
+            state_now: str | float = NULL
+            ended_at: float = NULL
+            error: str | float = NULL
+            spending: tuple[Any, ...] = _UNSAID
+            if isinstance(record, EventRecord):
+                state_now = record.state
+                ended_at = record.ended_at
+                failure = record.failure
+                if failure is None:
+                    payload = Payload(*_payload_fields(record))
+                else:
+                    failure = _pruned(failure)
+                    error = label(failure.summary())
+                    errors.add(error)
+                    record = msgspec.structs.replace(record, failure=failure)
+                    payload = Payload(*_payload_fields(record))
+                if state_now == "Fail" and kind != "error":
+                    # one that carries another's failure did not fail itself
+                    failed += failure is None or failure.event_id is None
+                spent = _spending(record)
+                if kind == "llm" or spent != _NOTHING_SPENT:
+                    cost = None if record.cost is None else _nano_dollars(record.cost)
+                    session.count_spending(record, cost)
+                    if record.model is not None:  # an open one names the model that was asked for
+                        session.labels.add(("model", record.model))
+                    spending = _spending_row(spent)
+            else:
                 payload = Payload(
                     params=record.params, prompt=record.prompt, attributes=record.attributes
                 )
-                tail = (None, record.started_at, None, record.model, record.provider, *_UNSAID)
-                rows.append((*head, *tail, _payload_json(payload)))
-                continue
-            if closed.model is not None:  # an open one names the model that was asked for
-                names.add(("model", closed.model))
-            cost = None if closed.cost is None else _nano_dollars(closed.cost)
-            session.count_closed(closed, cost)
-            failure = error = None
-            if closed.failure is not None:
-                failure = _pruned(closed.failure)
-                error = label(failure.summary())
-                names.add(("error", error))
+                if record.model is not None or record.provider is not None:
+                    unsaid = (None,) * (len(_SPENDING) - 2)
+                    spending = _spending_row((record.model, record.provider, *unsaid))
             rows.append(
                 (
-                    *head,
-                    closed.state,
-                    closed.started_at,
-                    closed.ended_at,
-                    closed.model,
-                    closed.provider,
-                    closed.prompt_tokens,
-                    closed.completion_tokens,
-                    closed.cached_tokens,
-                    closed.reasoning_tokens,
-                    closed.time_to_first_token,
-                    None if closed.cost is None else _encoder.encode(closed.cost),
+                    base | seq,
+                    session.key,
+                    number,
+                    source,
+                    NULL if record.parent_id is None else event_number(record.parent_id),
+                    kind,
+                    record.name,
+                    agent,
+                    state_now,
+                    record.started_at,
+                    ended_at,
+                    *spending,
                     error,
-                    _payload_json(
-                        Payload(
-                            closed.params,
-                            closed.returns,
-                            closed.prompt,
-                            closed.completion,
-                            closed.usage,
-                            closed.attributes,
-                            failure,
-                            closed.trigger_event_id,
-                            closed.tool_call_id,
-                            closed.cache_write_tokens,
-                        )
-                    ),
+                    _payload_json(payload),
                 )
             )
+        session.last_seq = seq
+        for kind, count in counts.items():
+            session.count(kind, count)
+        session.errors += failed
+        for what, texts in (("name", names), ("agent", agents), ("error", errors)):
+            session.labels.update((what, text) for text in texts)
 
     def _store_statements(self, session: _Session) -> None:
         statements = []
-        rows = []
+        rows = self._rows["INSERT INTO statements VALUES (?, ?, ?, ?)"]
         for source, record in session.statements:
             if isinstance(record, SessionEndedRecord) and record.failure is not None:
                 record = msgspec.structs.replace(record, failure=_pruned(record.failure))
@@ -552,7 +606,6 @@ class _Pass:
             rows.append((session.key, source.key, record.seq, encode(record)))
         if not session.is_new:
             statements += read_statements(self._writer.connection, session.key)
-        self._executemany("INSERT INTO statements VALUES (?, ?, ?, ?)", rows)
         facts = fold(statements)
         session.name = facts.name
         session.owner_started_at = facts.started_at
@@ -573,36 +626,25 @@ class _Pass:
 
     def _store_sources(self, session: _Session) -> None:
         for source, left_at in session.sources.items():
-            if left_at is None:
-                self._execute(
-                    "INSERT OR IGNORE INTO session_sources VALUES (?, ?, 0)", (session.key, source)
-                )
-            else:
-                self._execute(
-                    "INSERT OR REPLACE INTO session_sources VALUES (?, ?, ?)",
-                    (session.key, source, left_at),
-                )
+            how = "IGNORE" if left_at is None else "REPLACE"
+            self._rows[f"INSERT OR {how} INTO session_sources VALUES (?, ?, ?)"].append(
+                (session.key, source, left_at or 0)
+            )
 
     def _store_labels(self, session: _Session) -> None:
         known = self._writer.session_labels
+        rows = self._rows["INSERT OR IGNORE INTO session_labels VALUES (?, ?)"]
         for kind, text in session.labels:
             pair = (self._label(session.project_key, kind, text), session.key)
             if pair not in known:
                 known.add(pair)
-                self._execute("INSERT OR IGNORE INTO session_labels VALUES (?, ?)", pair)
+                rows.append(pair)
 
     def _store_models(self, session: _Session) -> None:
         for model, sums in session.models.items():
             key = 0 if model is None else self._label(session.project_key, "model", model)
-            self._execute(
-                "INSERT INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
-                " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?),"
-                " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?),"
-                " cost = min(cost + excluded.cost, ?),"
-                " costs_known = costs_known + excluded.costs_known,"
-                " costs_unknown = costs_unknown + excluded.costs_unknown",
-                (session.key, key, *sums.row(), MAX_SUM, MAX_SUM, MAX_SUM),
+            self._rows[_ADD_TO_MODEL].append(
+                (session.key, key, *sums.row(), MAX_SUM, MAX_SUM, MAX_SUM)
             )
 
     # -- rows in ----------------------------------------------------------------------------------
@@ -684,16 +726,6 @@ class _Pass:
             ).fetchone()
             key = known[where] = int(row[0])
         return key
-
-
-def _take_event(session: _Session, source: _Source, record: EventOpenedRecord) -> None:
-    number = event_number(record.id)
-    known = session.arriving.get(number)
-    if known is not None:
-        if isinstance(known[1], EventRecord) or not isinstance(record, EventRecord):
-            return  # closed events never change, open ones only by being closed
-        del session.arriving[number]  # so that it is the latest
-    session.arriving[number] = (source.key, record)
 
 
 def _with_missing(known: str, more: Mapping[str, int]) -> str:
