@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "asyncops"
 LAYERS = (
     "_version _clock _exceptions _ids _events _redaction _wire _endings _configuration",
     (
-        "_log _locks _directory _frames _limit _journal _file_journal _survey _adoption _background"
-        " _exporter _http"
+        "_log _locks _giving_way _directory _frames _limit _journal _file_journal _survey _adoption"
+        " _background _exporter _http"
     ),
     "_active _host _signals _recovery _client _spans _session",
     "_api _run testing",

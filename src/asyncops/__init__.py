@@ -6,8 +6,8 @@ above it:
 
     _version _exceptions _clock _ids _events _redaction _wire _endings         values, no I/O
     _configuration
-    _log _locks _directory _frames _limit _journal _file_journal _survey       delivery: lines in,
-    _adoption _background _exporter _http                                      lines out
+    _log _locks _giving_way _directory _frames _limit _journal _file_journal   delivery: lines in,
+    _survey _adoption _background _exporter _http                              lines out
     _active _host _signals _recovery _client _spans _session                   sessions
     _api _run testing cli                                                      the surface
     collector                                                                  the server; imports

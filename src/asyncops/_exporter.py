@@ -20,6 +20,7 @@ from ._background import background
 from ._configuration import Configuration
 from ._exceptions import BatchRejectedError, CollectorUnavailableError
 from ._frames import Chunk
+from ._giving_way import give_way
 from ._journal import Journal, Readable
 from ._log import logger, trouble
 from ._wire import tombstone
@@ -216,7 +217,9 @@ class Delivery:
 
     async def _work(self) -> None:
         self._journal.maintain()
+        give_way()
         await self._deliver()
+        give_way()
         if self._busy():
             self._tick()
         await self._heartbeat()
@@ -302,6 +305,7 @@ class Delivery:
             if chunk is None:
                 break
             self._held = None
+            give_way()
             rest = await self._send(self._journal, chunk)
             self._held = rest
             self._tell_waiters()

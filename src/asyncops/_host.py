@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ._giving_way import give_way
 from ._version import __version__
 
 __all__ = ["boot_id", "environment"]
@@ -46,6 +47,7 @@ def environment(*, everything: bool) -> dict[str, Any]:
         for name, tell in parts.items():
             with contextlib.suppress(Exception):
                 told[name] = tell()
+            give_way()
     return told
 
 
