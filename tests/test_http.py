@@ -17,6 +17,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from processes import program
 
 from asyncops import (
     Answer,
@@ -367,3 +368,31 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
         await exporter.export(SOURCE, [b"{}\n"])
 
     assert (1, 0) == (len(server.requests), len(proxy.requests))
+
+
+def test_the_command_line_of_httpx_is_not_brought_along(tmp_path: Path) -> None:
+    """
+    With httpx its command line is not imported, and who wants it has it all the same.
+    """
+    source = """
+    import asyncio, sys, asyncops
+
+    async def main():
+        exporter = asyncops.HTTPExporter(asyncops.Configuration(endpoint="http://127.0.0.1:9"))
+        try:
+            await exporter.export("source", [b"{}"])
+        except asyncops.CollectorUnavailableError:
+            await exporter.aclose()
+
+    asyncio.run(main())
+    import httpx
+    print([name for name in ("httpx._main", "click", "pygments", "rich") if name in sys.modules])
+    import httpx._main
+    sys.argv = ["httpx", "--help"]
+    httpx.main()
+    """
+    with program(source, tmp_path) as running:
+        status, out, err = running.wait()
+
+    assert (0, "", "[]") == (status, err, out.splitlines()[0])
+    assert "--proxy" in out

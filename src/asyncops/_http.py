@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import sys
 import time
+import types
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ import msgspec
 from ._configuration import Configuration, is_readable_by_others
 from ._exceptions import BatchRejectedError, CollectorUnavailableError
 from ._exporter import Answer, RejectedRecord
+from ._giving_way import give_way
 from ._log import trouble
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class HTTPExporter:
         self._api_key = configuration.api_key
         self._timeout = configuration.request_timeout
         self._httpx: Any = None
+        self._target: httpx.URL | None = None
         self._transport: httpx.AsyncHTTPTransport | None = None
 
     def __repr__(self) -> str:
@@ -71,9 +75,10 @@ class HTTPExporter:
         if self._transport is None:
             # httpx2 is the maintained continuation of httpx, with the same interface
             try:
-                self._httpx = importlib.import_module("httpx2")
+                self._httpx = _imported("httpx2")
             except ImportError:
-                self._httpx = importlib.import_module("httpx")
+                self._httpx = _imported("httpx")
+            give_way()
             self._transport = self._httpx.AsyncHTTPTransport(
                 verify=self._url.startswith("https:"), trust_env=False
             )
@@ -107,10 +112,13 @@ class HTTPExporter:
             compress = zlib.compressobj(1, wbits=31)  # gzip; lets go of the GIL
             body = compress.compress(body) + compress.flush()
             headers["Content-Encoding"] = "gzip"
+            give_way()
+        if self._target is None:  # it is no small thing to take an address to pieces
+            self._target = self._httpx.URL(self._url)
         waits = {"connect": min(_CONNECT_TIMEOUT, self._timeout), "pool": self._timeout}
         waits |= {"read": self._timeout, "write": self._timeout}
         request = self._httpx.Request(
-            "POST", self._url, headers=headers, content=body, extensions={"timeout": waits}
+            "POST", self._target, headers=headers, content=body, extensions={"timeout": waits}
         )
         response = await self._transport.handle_async_request(request)
         try:
@@ -126,6 +134,27 @@ class HTTPExporter:
         if self._transport is not None:
             await self._transport.aclose()
             self._transport = None
+
+
+def _imported(name: str) -> Any:
+    """
+    httpx under that *name*, without its command line: where click, pygments and rich are installed
+    it brings them along, and they take longer and more memory than all the rest of it.
+    """
+    if name in sys.modules:
+        return importlib.import_module(name)
+    command_line = f"{name}._main"
+
+    def main() -> None:
+        importlib.import_module(command_line).main()
+
+    stand_in: Any = types.ModuleType(command_line)
+    stand_in.main = main
+    sys.modules[command_line] = stand_in
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.modules.pop(command_line, None)
 
 
 async def _read(response: httpx.Response) -> bytes:
