@@ -76,18 +76,20 @@ MUTANTS = [
     Mutant(
         "truncation after a short write",
         "_file_journal.py",
-        "        os.ftruncate(fd, end - written)\n",
+        "    os.ftruncate(fd, end - written)\n",
         "",
         (f"{JOURNAL}::test_full_disk_keeps_no_half_frame",),
     ),
     Mutant(
         "a write per record (ten are gathered)",
         "_file_journal.py",
-        "        self._size += _append(self._fd, frame(line, seq, flags))\n",
-        "        self._gathered = [*getattr(self, '_gathered', ()), frame(line, seq, flags)]\n"
+        "        written = os.write(self._fd, data)\n        if written != len(data):\n",
+        "        self._gathered = [*getattr(self, '_gathered', ()), data]\n"
+        "        written = 0\n"
         "        if len(self._gathered) == 10:\n"
-        "            self._size += _append(self._fd, b''.join(self._gathered))\n"
-        "            self._gathered = []\n",
+        "            written = os.write(self._fd, b''.join(self._gathered))\n"
+        "            self._gathered = []\n"
+        "        if False:\n",
         (f"{PROCESSES}::test_kill_9[no collector]",),
     ),
     Mutant(
@@ -132,9 +134,9 @@ MUTANTS = [
         "a number is spent before it is used",
         "_journal.py",
         "        seq = self._seq = self._seq + 1\n        try:\n"
-        '            self._keep(number_line(line, seq) + b"\\n", seq, flags)\n',
+        "            self._keep(_NUMBERED_LINE % (seq, line[1:]), seq, flags)\n",
         "        seq = self._seq + 1\n        try:\n"
-        '            self._keep(number_line(line, seq) + b"\\n", seq, flags)\n'
+        "            self._keep(_NUMBERED_LINE % (seq, line[1:]), seq, flags)\n"
         "            self._seq = seq\n",
         (f"{FAULTS}::test_interrupted_anywhere",),
     ),

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -142,8 +142,13 @@ class FileJournal(Numbering):
             self._keep_in_memory(line, seq, flags)
 
     def _write(self, line: bytes, seq: int, flags: int) -> None:
-        self._size += _append(self._fd, frame(line, seq, flags))
+        # `_append` without the call: this is on every record's path
+        data = frame(line, seq, flags)
+        written = os.write(self._fd, data)
+        if written != len(data):
+            _take_back(self._fd, written)
         self._kept = seq
+        self._size += written
         if self._fsync:
             os.fdatasync(self._fd)
         if self._size >= self._segment_bytes:
@@ -545,9 +550,19 @@ def _append(fd: int, data: bytes) -> int:
         OSError: The disk does not take it.
     """
     written = os.write(fd, data)
-    if written != len(data):  # the disk is full in the middle of it
-        # asked of the file, not remembered: an interrupt may have come between write and count
-        end = os.lseek(fd, 0, os.SEEK_CUR)
-        os.ftruncate(fd, end - written)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if written != len(data):
+        _take_back(fd, written)
     return written
+
+
+def _take_back(fd: int, written: int) -> NoReturn:
+    """
+    The disk was full in the middle of a write: take back the *written* bytes.
+
+    Raises:
+        OSError: Always.
+    """
+    # asked of the file, not remembered: an interrupt may have come between write and count
+    end = os.lseek(fd, 0, os.SEEK_CUR)
+    os.ftruncate(fd, end - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -16,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from ._frames import EXPENDABLE, FINAL, LOST, Chunk, lost_line
-from ._wire import number_line
+from ._wire import NUMBERED
 
 __all__ = ["MEMORY_BYTES", "Journal", "MemoryJournal", "Numbering", "Readable", "Ring"]
 
@@ -25,6 +25,8 @@ MEMORY_BYTES = 8 * 1_048_576
 
 NEVER = 2**63
 """A number no record will have."""
+
+_NUMBERED_LINE = NUMBERED + b"\n"
 
 
 class Readable(Protocol):
@@ -336,7 +338,7 @@ class Numbering:
         # Ctrl-C) then leaves a hole that is noticed, not a number used twice that is not.
         seq = self._seq = self._seq + 1
         try:
-            self._keep(number_line(line, seq) + b"\n", seq, flags)
+            self._keep(_NUMBERED_LINE % (seq, line[1:]), seq, flags)
         except RecursionError:
             # The program's own recursion (signal handlers within each other, say) leaves no room
             # for ours: whoever comes next, from less deep, brings this one along.

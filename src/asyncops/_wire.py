@@ -53,6 +53,7 @@ from ._redaction import (
 __all__ = [
     "MAX_DEPTH",
     "MAX_RECORD_BYTES",
+    "NUMBERED",
     "Encoder",
     "Redact",
     "decode",
@@ -81,6 +82,9 @@ MAX_TEXT_CHARS = 65_536
 
 HEAD_CHARS = 1_024
 """How much of a string is kept that does not fit."""
+
+NUMBERED = b'{"seq":%d,%b'
+"""What a line becomes: its number, and what follows its first brace."""
 
 Redact = Callable[[str, Any], Any]
 """
@@ -119,7 +123,7 @@ def number_line(line: bytes, seq: int) -> bytes:
     """
     *line* as `encode` made it, with its number.
     """
-    return b'{"seq":%d,%b' % (seq, line[1:])
+    return NUMBERED % (seq, line[1:])
 
 
 def decode(line: bytes | bytearray | memoryview) -> Record:
