@@ -153,3 +153,15 @@ def benchmarks(session: nox.Session) -> None:
     """
     session.install("-e", ".[server]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def benchmarks_peers(session: nox.Session) -> None:
+    """
+    The same work done by OpenTelemetry, Langfuse, MLflow and others, side by side with ours.
+    """
+    session.install("-e", ".[server]")
+    environments = str(Path(session.cache_dir) / "peers")
+    session.run(
+        "python", "-m", "benchmarks.peers", *session.posargs, env={"BENCHMARKS_PEERS": environments}
+    )

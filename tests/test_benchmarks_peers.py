@@ -1,0 +1,101 @@
+"""
+The benchmark beside the peers measures what it says: what came to the sink, and who failed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers.environments import Peer, PeerError
+from benchmarks.peers.otlp import field
+from benchmarks.peers.receivers import Receiver, receiver
+from benchmarks.peers.scenarios import Amount, in_turns, run
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Receiver]:
+    with receiver(Peer(name="otel"), sys.executable, tmp_path) as there:
+        yield there
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("ASYNCOPS_DB", "ASYNCOPS_JOURNAL_DIR"):
+        monkeypatch.setenv(name, "")  # the benchmark sets them: they are put back
+    return tmp_path
+
+
+def request(*names: str) -> bytes:
+    """
+    An OTLP request with a span of each name; the number of its place is its id.
+    """
+    spans = [
+        field(2, field(1, b"t" * 16) + field(2, bytes([n] * 8)) + field(5, name.encode()))
+        for n, name in enumerate(names)
+    ]
+    return field(1, field(2, b"".join(spans)))
+
+
+def test_the_sink_counts_each_call_once(sink: Receiver) -> None:
+    """
+    Compressed or not, in one piece or several, on one connection: calls count, sessions do not, and
+    what is sent again counts once.
+    """
+    connection = http.client.HTTPConnection(sink.url.removeprefix("http://"))
+    headers = {"Content-Type": "application/x-protobuf"}
+    bodies = (
+        (request("work", "session", "work.task"), headers),
+        (gzip.compress(request("work", "session")), headers | {"Content-Encoding": "gzip"}),
+        (iter([request("x", "x", "x", "work")]), headers | {"Transfer-Encoding": "chunked"}),
+    )
+    for body, said in bodies:
+        connection.request(
+            "POST", "/v1/traces", body, said, encode_chunked="Transfer-Encoding" in said
+        )
+        assert connection.getresponse().read() == b""
+    connection.close()
+
+    told = sink.told(0)
+
+    assert (3, 3) == (told.delivered, told.requests)
+    assert sink.told(0).requests == 0
+
+
+def test_a_peer_that_fails_has_a_row_with_the_reason(place: Path) -> None:
+    """
+    Whatever goes wrong with one, the others are measured.
+    """
+
+    def one(peer: Peer, amount: Amount, directory: Path) -> dict[str, float]:
+        if peer.name == "otel":
+            raise PeerError("cannot be installed")
+        return {"ns": 1.0}
+
+    peers = [Peer(name="otel"), Peer(name="bare")]
+    outcome = in_turns(peers, str(place), lambda peer: Amount(2, {}), one)
+
+    assert {"otel": "cannot be installed"} == outcome.failed
+    assert [0, 1] == list(outcome.runs["bare"])
+
+
+def test_a_program_that_fails_says_why(place: Path) -> None:
+    """
+    A driver that cannot even be imported is told with the last line of its traceback.
+    """
+    with pytest.raises(PeerError, match=r"No module named 'drivers.nobody'"):
+        run("burst")(Peer(name="nobody"), Amount(1, {"calls": 1}), place)
+
+
+def test_nothing_of_ours_is_lost(place: Path) -> None:
+    """
+    The program really records, and what its collector can show is counted.
+    """
+    found = run("burst")(Peer(name="asyncops"), Amount(1, {"calls": 200}), place)
+
+    assert 200 < found["made"] == found["delivered"]
