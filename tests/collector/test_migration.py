@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from sources import Clock, Source, uuid
+from sources import SECOND, START, Clock, Source, uuid
 
 from asyncops._exceptions import StoreError
 from asyncops.collector.store.base import SessionQuery
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 SESSION = uuid(1)
 VERSION_1 = Path(__file__).with_name("version_1.sql").read_text()
+VERSION_2 = Path(__file__).with_name("version_2.sql").read_text()
 
 
 def left(path: Path, script: str) -> Path:
@@ -36,7 +37,7 @@ def left(path: Path, script: str) -> Path:
 
 def schema(path: Path) -> tuple[object, ...]:
     """
-    What a database says of itself: its version, its tables and their columns.
+    What a database says of itself: its version, its tables with their columns, its indexes.
     """
     connection = sqlite3.connect(path)
     try:
@@ -46,7 +47,10 @@ def schema(path: Path) -> tuple[object, ...]:
             " FROM sqlite_schema t, pragma_table_info(t.name) c"
             " WHERE t.name NOT LIKE 'sqlite%' ORDER BY 1, 2"
         ).fetchall()
-        return version, columns
+        indexes = connection.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY 1"
+        ).fetchall()
+        return version, columns, indexes
     finally:
         connection.close()
 
@@ -88,11 +92,43 @@ async def test_a_database_of_version_1_opens_and_keeps_everything(tmp_path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path) -> None:
+async def test_sums_and_searches_reach_what_a_database_of_version_2_has(tmp_path: Path) -> None:
+    """
+    What version 2 did not keep apart is made when it is upgraded: sums by day, what is searched.
+    """
+    path = left(tmp_path / "collector.db", VERSION_2)
+    store = SQLiteStore(path, clock=Clock())
+    try:
+        overview = await store.overview("default")
+        assert overview.states == {"Fail": 1, "Success": 2, "Running": 1}
+        assert [(day.day, day.sessions, day.cost) for day in overview.days] == [
+            ("2027-01-14", 1, 500_000_000),
+            ("2027-01-15", 3, 1_500_000_000),
+        ]
+        assert overview.average_duration == 2 * SECOND
+        assert [(m["model"], m["calls"], m["prompt_tokens"]) for m in overview.models] == [
+            ("m", 3, 8),
+            (None, 1, 2),
+        ]
+        for text, sessions in (("run 2", [2]), ("too slow", [1]), ("KeyError", [2, 4, 1, 3])):
+            page = await store.sessions("default", SessionQuery(q=text))
+            assert [session.id for session in page.sessions] == [uuid(n) for n in sessions]
+        source = Source(4)
+        source.seq = 3
+        await store.add(source.batch(source.ends(uuid(4), ended_at=START + 6 * SECOND)))
+        overview = await store.overview("default")
+        assert overview.states == {"Fail": 1, "Success": 3}
+        assert overview.average_duration == 3 * SECOND
+    finally:
+        await store.aclose()
+
+
+@pytest.mark.parametrize("script", [VERSION_1, VERSION_2])
+async def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path, script: str) -> None:
     """
     The tables of a database that was upgraded are those of one that was just made.
     """
-    upgraded = left(tmp_path / "old.db", VERSION_1)
+    upgraded = left(tmp_path / "old.db", script)
     await SQLiteStore(upgraded).aclose()
     await SQLiteStore(tmp_path / "new.db").aclose()
     assert schema(upgraded) == schema(tmp_path / "new.db")

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -905,6 +907,50 @@ async def test_an_overview_adds_up_sessions_days_and_models(store: Store, clock:
     assert (await store.overview("nobody")).sessions == 0
 
 
+async def test_sums_follow_what_is_learned_late(store: Store, clock: Clock) -> None:
+    """
+    Whatever becomes known of a session after it was counted, an overview is what its sessions add
+    up to, over whole days, parts of days, and all.
+    """
+    day = 86_400 * SECOND
+    owner, other, third = Source(1), Source(2), Source(3)
+    steps = [
+        # of a session that was joined before its owner is heard of: it began the day before
+        other.batch(other.joins(SESSION), llm(other, model="m", prompt_tokens=5, cost=Cost("1"))),
+        third.batch(third.joins(SESSION), llm(third, prompt_tokens=7)),
+        third.batch(third.ends(SESSION, EndState.FAIL, said_by="adopter", ended_at=START)),
+        owner.batch(owner.starts(SESSION, started_at=START - day)),
+        other.batch(llm(other, model="m", completion_tokens=3, cost=Cost("2"))),
+        owner.batch(owner.ends(SESSION, EndState.SUCCESS, ended_at=START + 5 * SECOND)),
+        owner.batch(llm(owner, model="late"), owner.starts(OTHER, started_at=START)),
+        owner.batch(owner.does(OTHER), owner.ends(OTHER, EndState.CANCELLED, ended_at=0)),
+    ]
+    periods = [(None, None), (START - day, START), (START - day, START + 1), (START, None)]
+    periods += [((START // day - 1) * day, START // day * day), (None, START - day)]
+    for step in steps:
+        await store.add(step)
+        for since, until in periods:
+            query = SessionQuery(since=since, until=until)
+            sessions = (await store.sessions("default", query)).sessions
+            overview = await store.overview("default", since=since, until=until)
+            assert overview.sessions == len(sessions)
+            assert overview.states == Counter(session.state for session in sessions)
+            assert overview.cost == sum(session.cost or 0 for session in sessions)
+            assert overview.events == sum(session.events for session in sessions)
+            assert overview.errors == sum(session.errors for session in sessions)
+            assert overview.prompt_tokens == sum(session.prompt_tokens for session in sessions)
+            assert sum(m["calls"] for m in overview.models) == sum(s.llms for s in sessions)
+            assert sum(m["cost"] or 0 for m in overview.models) == overview.cost
+            assert sum(part.sessions for part in overview.days) == len(sessions)
+            durations = [
+                max(session.ended_at - session.started_at, 0)
+                for session in sessions
+                if session.ended_at is not None
+            ]
+            average = sum(durations) / len(durations) if durations else None
+            assert overview.average_duration == average
+
+
 # -- lists ------------------------------------------------------------------------------------
 
 
@@ -1069,6 +1115,81 @@ async def test_filters_combine(store: Store) -> None:
     assert await found(store, ids=(OTHER, uuid(77))) == second
     assert await found(store, states=("Fail",), agent="planner", q="slow", tags=("v1",)) == first
     assert await found(store, states=("Running",), agent="planner") == []
+
+
+async def test_filters_find_the_same_whether_few_pass_or_many(store: Store) -> None:
+    """
+    Every order of every filter, page by page, is what sorting all sessions by hand comes to.
+    """
+    source = Source()
+    records: list[Record] = []
+    for number in range(5_000):
+        session = uuid(number)
+        tags = ("all", *(["some"] if number % 100 == 0 else []))
+        records.append(
+            source.starts(session, tags=tags, started_at=START + number % 777, name=f"n{number}")
+        )
+        if number % 3:
+            records.append(
+                source.does(
+                    session,
+                    kind="llm",
+                    model="m",
+                    prompt_tokens=number % 50,
+                    cost=Cost(number % 7) if number % 2 else None,
+                    state="Fail" if number % 5 else "Success",
+                )
+            )
+        if number % 10:
+            state = EndState.FAIL if number % 4 == 1 else EndState.SUCCESS
+            records.append(source.ends(session, state, ended_at=START + number * 1_000))
+    await store.add(source.batch(*records))
+    everything = [
+        session
+        for number in range(10)
+        for session in (
+            await store.sessions(
+                "default",
+                SessionQuery(
+                    ids=tuple(uuid(n) for n in range(number * 500, number * 500 + 500)), limit=500
+                ),
+            )
+        ).sessions
+    ]
+    ordered = {uuid(number): number for number in range(5_000)}  # in which they were stored
+    sorts: dict[str, Callable[[SessionSummary], int]] = {
+        "started": lambda s: s.started_at,
+        "cost": lambda s: -1 if s.cost is None else s.cost,
+        "tokens": lambda s: s.prompt_tokens,
+        "events": lambda s: s.events,
+        "errors": lambda s: s.errors,
+    }
+    filters: list[tuple[dict[str, Any], Callable[[SessionSummary], bool]]] = [
+        ({}, lambda s: True),
+        ({"tags": ("all",)}, lambda s: True),
+        ({"tags": ("all", "some")}, lambda s: "some" in s.tags),
+        ({"states": ("Fail",)}, lambda s: s.state == "Fail"),
+        ({"states": ("Success", "Running")}, lambda s: s.state != "Fail"),
+        ({"since": START + 700}, lambda s: s.started_at >= START + 700),
+        ({"until": START + 770}, lambda s: s.started_at < START + 770),
+        ({"min_cost": 5 * 10**9}, lambda s: s.cost is not None and s.cost >= 5 * 10**9),
+        ({"model": "m", "q": "n"}, lambda s: s.llms > 0),
+        ({"q": "n49"}, lambda s: (s.name or "").startswith("n49")),
+    ]
+    for sort, key in sorts.items():
+        for query, passes in filters:
+            expected = sorted(
+                filter(passes, everything), key=lambda s: (key(s), ordered[s.id]), reverse=True
+            )
+            cursor = None
+            for start in (0, 100):
+                page = await store.sessions(
+                    "default", SessionQuery(sort=sort, limit=100, cursor=cursor, **query)
+                )
+                assert expected[start : start + 100] == list(page.sessions), (sort, query)
+                cursor = page.next
+                if cursor is None:
+                    break
 
 
 @pytest.mark.parametrize(

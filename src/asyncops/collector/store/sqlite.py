@@ -39,8 +39,8 @@ from .base import (
 )
 from .changes import Changes
 from .sqlite_errors import unavailable
+from .sqlite_filters import Moment
 from .sqlite_reader import (
-    Moment,
     read_event,
     read_events,
     read_key,

@@ -13,8 +13,9 @@ import base64
 import binascii
 import datetime
 import hmac
+import itertools
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -24,7 +25,6 @@ from ..._events import Cost, EndState, Failure
 from ..._exceptions import SessionNotFoundError
 from ..._wire import MAX_DEPTH
 from .base import (
-    LEASE_SECONDS,
     ApiKey,
     Day,
     EventDetail,
@@ -38,11 +38,11 @@ from .base import (
     SourceSummary,
 )
 from .fold import fold
-from .sqlite_schema import SEQ_BITS, event_id, event_number
+from .sqlite_filters import DIED, STATE, Moment, few, filters
+from .sqlite_schema import DAY, SEQ_BITS, event_id, event_number
 from .sqlite_writer import read_statements
 
 __all__ = [
-    "Moment",
     "read_event",
     "read_events",
     "read_key",
@@ -55,48 +55,10 @@ __all__ = [
     "read_timeline",
 ]
 
-DIED = "process died"
-"""The reason of an open session nobody was heard from."""
-
-_DAY = 86_400_000_000_000
 _EPOCH = datetime.date(1970, 1, 1)
 
-
-@attrs.frozen(kw_only=True)
-class Moment:
-    """
-    When a question is asked.
-
-    Attributes:
-        now: Nanoseconds since the epoch.
-        opened_at: When the store was opened: before that nobody could be heard.
-    """
-
-    now: int
-    opened_at: int
-
-    def parameters(self) -> dict[str, int]:
-        return {
-            "now": self.now,
-            "opened_at": self.opened_at,
-            "silent_since": self.now - int(LEASE_SECONDS * 1e9),
-        }
-
-
-# When a session was last heard of: from those who neither left nor ended; where all of them did,
-# when the last one was heard of this session. The owner's word may still be on its way then.
-_HEARD = (
-    "(SELECT MAX(COALESCE("
-    "MAX(CASE WHEN NOT (ss.left_at OR so.ended) THEN so.last_seen_at END),"
-    " MAX(CASE WHEN ss.left_at THEN ss.left_at ELSE so.last_seen_at END), 0), :opened_at)"
-    " FROM session_sources ss JOIN sources so ON so.key = ss.source WHERE ss.session = s.key)"
-)
-_STATE = (
-    f"CASE WHEN s.end_state IS NOT NULL THEN s.end_state"
-    f" WHEN {_HEARD} < :silent_since THEN 'Indeterminate' ELSE 'Running' END"
-)
 _SUMMARY = (
-    f"s.key, s.id, s.name, {_STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
+    f"s.key, s.id, s.name, {STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
     " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
     " s.tools, s.agents, s.errors, s.missing"
@@ -105,14 +67,19 @@ _DURATION = (
     "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
     " WHEN {state} = 'Running' THEN {now} ELSE s.last_record_at END - s.started_at)"
 )
+_ENDED_DURATION = "MAX(0, s.ended_at - s.started_at)"
+"""What `_DURATION` is for sessions that ended."""
+
 _SORTS = {
     "started": "s.started_at",
-    "duration": _DURATION.format(state=f"({_STATE})", now=":as_of"),
+    "duration": _DURATION.format(state=f"({STATE})", now=":as_of"),
     "cost": "CASE WHEN s.costs_known THEN s.cost ELSE -1 END",
     "tokens": "s.prompt_tokens + s.completion_tokens",
     "events": "s.events",
     "errors": "s.errors",
 }
+"""There is an index for each; for the duration, of the sessions that ended."""
+
 _EVENT = (
     "e.key, e.id, e.parent, e.kind, e.name, e.agent, so.id, e.state, e.started_at, e.ended_at,"
     " e.model, e.provider, e.prompt_tokens, e.completion_tokens, e.cached_tokens,"
@@ -134,24 +101,56 @@ def read_sessions(
         "limit": query.limit + 1,
         "as_of": moment.now,
     }
-    conditions = list(_conditions(query, parameters))
+    asked = list(filters(query, parameters))
+    conditions = ["s.project = :project", *(filter.condition for filter in asked)]
     sort = _SORTS[query.sort]
     if query.cursor is not None:
         as_of, value, key = _read_cursor(query.cursor, query.sort)
         parameters |= {"as_of": as_of, "after_value": value, "after_key": key}
-        conditions.append(f"({sort}, s.key) < (:after_value, :after_key)")
-    where = " AND ".join(["s.project = :project", *conditions])
-    rows = connection.execute(
-        f"SELECT {_SUMMARY}, {sort} FROM sessions s"
-        f" WHERE {where} ORDER BY {sort} DESC, s.key DESC LIMIT :limit",
-        parameters,
-    ).fetchall()
+    keys = few(connection, asked, parameters)
+    if keys is not None:
+        parameters["keys"] = msgspec.json.encode(keys).decode()
+        found = "json_each(:keys) few CROSS JOIN sessions s ON s.key = few.value"
+        question = _sorted(found, sort, conditions, query)
+    elif query.sort == "duration":
+        ended = _sorted(
+            "sessions s INDEXED BY sessions_duration",
+            _ENDED_DURATION,
+            [*conditions, "s.end_state IS NOT NULL"],
+            query,
+        )
+        others = _sorted("sessions s", sort, [*conditions, "s.end_state IS NULL"], query)
+        question = (
+            f"SELECT * FROM ({ended}) UNION ALL SELECT * FROM ({others})"
+            " ORDER BY sorted DESC, key DESC LIMIT :limit"
+        )
+    else:
+        found = f"sessions s INDEXED BY sessions_{query.sort}"
+        question = _sorted(found, sort, conditions, query)
+    rows = connection.execute(question, parameters).fetchall()
     shown = rows[: query.limit]
     return SessionPage(
         sessions=tuple(_summary(project, row) for row in shown),
         next=_cursor(query.sort, parameters["as_of"], shown[-1][-1], shown[-1][0])
         if len(rows) > query.limit
         else None,
+    )
+
+
+def _sorted(found: str, sort: str, conditions: Iterable[str], query: SessionQuery) -> str:
+    """
+    SQL for a page of the sessions `s` that are *found* and meet *conditions*, most of *sort* first.
+    """
+    if query.cursor is not None:
+        # the first of them is where to begin in an index, the second where in those that are equal
+        conditions = [
+            *conditions,
+            f"{sort} <= :after_value",
+            f"({sort}, s.key) < (:after_value, :after_key)",
+        ]
+    return (
+        f"SELECT {_SUMMARY}, {sort} AS sorted FROM {found} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {sort} DESC, s.key DESC LIMIT :limit"
     )
 
 
@@ -201,63 +200,6 @@ def _project_key(connection: sqlite3.Connection, project: str) -> int | None:
     """
     row = connection.execute("SELECT key FROM projects WHERE name = ?", (project,)).fetchone()
     return None if row is None else int(row[0])
-
-
-def _conditions(query: SessionQuery, parameters: dict[str, Any]) -> Iterable[str]:
-    """
-    The SQL of *query*'s filters; their values go into *parameters*.
-    """
-
-    def bind(name: str, values: Iterable[object]) -> str:
-        names = []
-        for number, value in enumerate(values):
-            parameters[f"{name}{number}"] = value
-            names.append(f":{name}{number}")
-        return ", ".join(names)
-
-    if query.ids:
-        yield f"s.id IN ({bind('id', query.ids)})"
-    if query.states:
-        yield f"{_STATE} IN ({bind('state', query.states)})"
-    labels = [("tag", tag) for tag in query.tags]
-    labels += [("agent", query.agent)] if query.agent is not None else []
-    labels += [("model", query.model)] if query.model is not None else []
-    for number, (kind, text) in enumerate(labels):
-        parameters[f"label{number}"] = text
-        yield (
-            "s.key IN (SELECT sl.session FROM labels l JOIN session_labels sl ON sl.label = l.key"
-            f" WHERE l.project = :project AND l.kind = '{kind}' AND l.text = :label{number})"
-        )
-    for name, value, condition in (
-        ("since", query.since, "s.started_at >= :since"),
-        ("until", query.until, "s.started_at < :until"),
-        ("min_cost", query.min_cost, "s.costs_known AND s.cost >= :min_cost"),
-    ):
-        if value is not None:
-            parameters[name] = value
-            yield condition
-    if query.q and "\0" in query.q:
-        yield "FALSE"  # LIKE would read the pattern only up to there
-    elif query.q:
-        parameters["q"] = f"%{_escaped(query.q)}%"
-        like = "LIKE :q ESCAPE '\\'"
-        yield (
-            f"(s.id {like} OR replace(s.id, '-', '') {like} OR s.name {like}"
-            f" OR {_REASON} {like} OR s.key IN (SELECT sl.session FROM labels l"
-            " JOIN session_labels sl ON sl.label = l.key"
-            " WHERE l.project = :project AND l.kind IN ('tag', 'name', 'error')"
-            f" AND l.text {like}))"
-        )
-
-
-_REASON = (
-    "CASE WHEN s.end_state IS NOT NULL THEN s.reason"
-    f" WHEN {_HEARD} < :silent_since THEN '{DIED}' END"
-)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
@@ -481,19 +423,33 @@ def _is_shallow(value: object) -> bool:
 # -- sums -----------------------------------------------------------------------------------------
 
 
-def _sum(expression: str) -> str:
-    """
-    SQL for the halves of a sum that may be larger than what SQLite's own SUM() stands.
-    """
-    return f"SUM(({expression}) >> 32), SUM(({expression}) & 4294967295)"
-
-
-def _joined(halves: tuple[int | None, int | None]) -> int:
-    high, low = halves
-    return ((high or 0) << 32) + (low or 0)
-
-
 _SUMS = ("cost", "prompt_tokens", "completion_tokens", "events", "errors")
+
+
+@attrs.frozen
+class _Period:
+    """
+    A time as whole days, whose sums are kept, and what is left of it at either end.
+
+    Attributes:
+        days: The first of them and the one after the last.
+        edges: From when until when, nanoseconds.
+    """
+
+    since: int
+    until: int
+    days: tuple[int, int]
+    edges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, start: int | None, end: int | None) -> _Period:
+        since = 0 if start is None else start
+        until = 2**63 - 1 if end is None else end
+        first, last = -(-since // DAY), until // DAY
+        if first >= last:
+            return cls(since, until, (first, first), ((since, until),))
+        edges = ((since, first * DAY), (last * DAY, until))
+        return cls(since, until, (first, last), tuple(edge for edge in edges if edge[0] < edge[1]))
 
 
 def read_overview(
@@ -505,29 +461,19 @@ def read_overview(
     until: int | None,
 ) -> Overview:
     project_key = _project_key(connection, project)
-    parameters: dict[str, Any] = {**moment.parameters(), "project": project_key}
-    conditions = ["s.project = :project"]
-    for name, value, operator in (("since", since, ">="), ("until", until, "<")):
-        if value is not None:
-            parameters[name] = value
-            conditions.append(f"s.started_at {operator} :{name}")
-    where = " AND ".join(conditions)
-    duration = _DURATION.format(state="s.state", now="s.started_at")
-    columns = ", ".join(_sum(f"s.{name}") for name in _SUMS)
-    rows = connection.execute(
-        f"SELECT s.started_at / {_DAY} AS day, s.state, COUNT(*), SUM(s.costs_known > 0),"
-        f" {_sum(duration)}, {columns}"
-        f" FROM (SELECT s.*, {_STATE} AS state FROM sessions s WHERE {where}) s"
-        " GROUP BY day, s.state ORDER BY day",
-        parameters,
-    ).fetchall()
+    period = _Period.of(since, until)
     days: dict[int, _Sums] = {}
     total = _Sums()
-    for day, state, sessions, priced, *halves in rows:
-        pairs = list(zip(halves[::2], halves[1::2], strict=True))
-        duration_sum, *sums = (_joined(pair) for pair in pairs)
+    for day, *sums in itertools.chain(
+        _day_sums(connection, project_key, period),
+        _counted_sums(connection, project_key, moment, (period.since, period.until), ended=False),
+        *(
+            _counted_sums(connection, project_key, moment, edge, ended=True)
+            for edge in period.edges
+        ),
+    ):
         for part in (days.setdefault(day, _Sums()), total):
-            part.add(state, sessions, priced, duration_sum, sums)
+            part.add(*sums)
     ended = total.sessions - total.states.get("Running", 0)
     return Overview(
         sessions=total.sessions,
@@ -543,10 +489,60 @@ def read_overview(
                 states=part.states,
                 **part.named(),
             )
-            for day, part in days.items()
+            for day, part in sorted(days.items())
         ),
-        models=_models(connection, where, parameters),
+        models=_models(connection, project_key, period),
     )
+
+
+def _day_sums(
+    connection: sqlite3.Connection, project: int | None, period: _Period
+) -> Iterator[tuple[Any, ...]]:
+    """
+    Day, state and sums of the sessions that ended and started on the whole days of *period*.
+    """
+    for day, state, *sums in connection.execute(
+        f"SELECT day, end_state, sessions, priced, duration, {', '.join(_SUMS)} FROM days"
+        " WHERE project = ? AND day >= ? AND day < ? AND sessions",
+        (project, *period.days),
+    ):
+        yield day, state, *map(int, sums)
+
+
+def _counted_sums(
+    connection: sqlite3.Connection,
+    project: int | None,
+    moment: Moment,
+    between: tuple[int, int],
+    *,
+    ended: bool,
+) -> Iterator[tuple[Any, ...]]:
+    """
+    The same of the sessions that started *between* those times, added up now.
+    """
+    duration = _DURATION.format(state="s.state", now="s.started_at")
+    columns = ", ".join(_sum(f"s.{name}") for name in _SUMS)
+    for day, state, sessions, priced, *halves in connection.execute(
+        f"SELECT s.started_at / {DAY}, s.state, COUNT(*), SUM(s.costs_known > 0),"
+        f" {_sum(duration)}, {columns}"
+        f" FROM (SELECT s.*, {STATE} AS state FROM sessions s WHERE s.project = :project"
+        f" AND s.end_state IS {'NOT ' if ended else ''}NULL"
+        " AND s.started_at >= :since AND s.started_at < :until) s GROUP BY 1, 2",
+        {**moment.parameters(), "project": project, "since": between[0], "until": between[1]},
+    ):
+        yield day, state, sessions, priced, *_joined(halves)
+
+
+def _sum(expression: str) -> str:
+    """
+    SQL for the halves of a sum that may be larger than what SQLite's own SUM() stands.
+    """
+    return f"SUM(({expression}) >> 32), SUM(({expression}) & 4294967295)"
+
+
+def _joined(halves: Sequence[int | None]) -> list[int]:
+    pairs = zip(halves[::2], halves[1::2], strict=True)
+    return [((high or 0) << 32) + (low or 0) for high, low in pairs]
 
 
 @attrs.define(eq=False)
@@ -561,9 +557,7 @@ class _Sums:
     states: dict[str, int] = attrs.field(factory=dict)
     sums: list[int] = attrs.field(factory=lambda: [0] * len(_SUMS))
 
-    def add(
-        self, state: str, sessions: int, priced: int, duration: int, sums: Iterable[int]
-    ) -> None:
+    def add(self, state: str, sessions: int, priced: int, duration: int, *sums: int) -> None:
         self.sessions += sessions
         self.priced += priced
         self.duration += duration
@@ -575,26 +569,52 @@ class _Sums:
 
 
 def _models(
-    connection: sqlite3.Connection, where: str, parameters: Mapping[str, Any]
+    connection: sqlite3.Connection, project: int | None, period: _Period
 ) -> tuple[Mapping[str, Any], ...]:
-    rows = connection.execute(
-        f"SELECT l.text, SUM(m.calls), SUM(m.costs_known), SUM(m.costs_unknown),"
-        f" {_sum('m.prompt_tokens')}, {_sum('m.completion_tokens')}, {_sum('m.cost')}"
-        " FROM sessions s JOIN session_models m ON m.session = s.key"
-        " LEFT JOIN labels l ON l.key = m.model"
-        f" WHERE {where} GROUP BY m.model",
-        parameters,
+    found: dict[int, list[int]] = {}
+
+    def add(model: int, sums: Iterable[int]) -> None:
+        before = found.get(model, (0,) * 6)
+        found[model] = [a + b for a, b in zip(before, sums, strict=True)]
+
+    for model, *sums in connection.execute(
+        "SELECT model, calls, costs_known, costs_unknown, prompt_tokens, completion_tokens, cost"
+        " FROM day_models WHERE project = ? AND day >= ? AND day < ? AND calls",
+        (project, *period.days),
+    ):
+        add(model, map(int, sums))
+    for since, until in period.edges:
+        for model, calls, known, unknown, *halves in connection.execute(
+            "SELECT m.model, SUM(m.calls), SUM(m.costs_known), SUM(m.costs_unknown),"
+            f" {_sum('m.prompt_tokens')}, {_sum('m.completion_tokens')}, {_sum('m.cost')}"
+            " FROM sessions s JOIN session_models m ON m.session = s.key"
+            " WHERE s.project = ? AND s.started_at >= ? AND s.started_at < ? GROUP BY 1",
+            (project, since, until),
+        ):
+            add(model, (calls, known, unknown, *_joined(halves)))
+    names = dict(
+        connection.execute(
+            "SELECT key, text FROM labels WHERE key IN (SELECT value FROM json_each(?))",
+            (msgspec.json.encode(list(found)).decode(),),
+        )
     )
-    models = [
+    models: list[dict[str, Any]] = [
         {
-            "model": model,
+            "model": names.get(model),
             "calls": calls,
-            "prompt_tokens": _joined((sums[0], sums[1])),
-            "completion_tokens": _joined((sums[2], sums[3])),
-            "cost": _joined((sums[4], sums[5])) if known else None,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "cost": cost if known else None,
             "costs_unknown": unknown,
         }
-        for model, calls, known, unknown, *sums in rows
+        for model, (
+            calls,
+            known,
+            unknown,
+            prompt_tokens,
+            completion_tokens,
+            cost,
+        ) in found.items()
     ]
     models.sort(key=lambda sums: (-(sums["cost"] or 0), -sums["calls"], sums["model"] or ""))
     return tuple(models)

@@ -1,9 +1,12 @@
 """
 The tables of the SQLite store, and how a connection to them is opened.
 
-Sums of a session stand in its row and move in the transaction that brings its events, so nothing
-that lists or adds up ever looks at events. Costs are integer nano-dollars: floats drift.
+Sums of a session stand in its row, those of a day in the day's, and both move in the transaction
+that brings the events, so nothing that lists or adds up ever looks at events. Each order that a
+list can have is an index. Costs are integer nano-dollars: floats drift.
 """
+
+# ruff: noqa: S608 - SQL is put together from texts of ours alone
 
 from __future__ import annotations
 
@@ -12,12 +15,21 @@ import os
 import sqlite3
 from pathlib import Path
 
+from ..._events import MAX_LABEL_CHARS
 from ..._exceptions import StoreError
 from .sqlite_errors import unavailable
 
-__all__ = ["MAX_SUM", "SEQ_BITS", "event_id", "event_number", "open_reader", "open_writer"]
+__all__ = [
+    "DAY",
+    "MAX_SUM",
+    "SEQ_BITS",
+    "event_id",
+    "event_number",
+    "open_reader",
+    "open_writer",
+]
 
-VERSION = 2
+VERSION = 3
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -26,10 +38,54 @@ An event's key is its session's key and, in this many bits, its order of arrival
 events lie together in the file and are read in order without an index for it.
 """
 
+DAY = 86_400_000_000_000
+"""Nanoseconds."""
+
 MAX_SUM = 2**62 - 1
 """Where sums stop: hostile counts must not overflow SQLite's integers into floats."""
 
-TABLES = """
+ORDERS = """
+CREATE INDEX sessions_state ON sessions (project, end_state, started_at);
+CREATE INDEX sessions_cost ON sessions (project, CASE WHEN costs_known THEN cost ELSE -1 END);
+CREATE INDEX sessions_tokens ON sessions (project, prompt_tokens + completion_tokens);
+CREATE INDEX sessions_events ON sessions (project, events);
+CREATE INDEX sessions_errors ON sessions (project, errors);
+CREATE INDEX sessions_duration ON sessions (project, MAX(0, ended_at - started_at))
+    WHERE end_state IS NOT NULL;
+"""
+"""What lists of sessions are sorted and narrowed down by."""
+
+DAYS = """
+CREATE TABLE days (                 -- of the sessions that ended, by the day they started
+    project INTEGER NOT NULL,
+    day INTEGER NOT NULL,           -- since the epoch
+    end_state TEXT NOT NULL,
+    sessions INTEGER NOT NULL,
+    priced INTEGER NOT NULL,        -- those with a cost
+    duration NOT NULL,              -- these sums are text where they are too large for an integer
+    cost NOT NULL,
+    prompt_tokens NOT NULL,
+    completion_tokens NOT NULL,
+    events NOT NULL,
+    errors NOT NULL,
+    PRIMARY KEY (project, day, end_state)
+) WITHOUT ROWID;
+
+CREATE TABLE day_models (           -- what session_models adds up to, by the day sessions started
+    project INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    model INTEGER NOT NULL,
+    calls INTEGER NOT NULL,
+    prompt_tokens NOT NULL,
+    completion_tokens NOT NULL,
+    cost NOT NULL,
+    costs_known INTEGER NOT NULL,
+    costs_unknown INTEGER NOT NULL,
+    PRIMARY KEY (project, day, model)
+) WITHOUT ROWID;
+"""
+
+TABLES = f"""
 CREATE TABLE projects (
     key INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
@@ -48,7 +104,7 @@ CREATE TABLE sources (
     sdk TEXT,
     started_at INTEGER,
     host TEXT,                      -- JSON
-    missing TEXT NOT NULL DEFAULT '{}',       -- as a session's, while none is known for them
+    missing TEXT NOT NULL DEFAULT '{{}}',       -- as a session's, while none is known for them
     UNIQUE (project, id)
 );
 
@@ -80,11 +136,11 @@ CREATE TABLE sessions (
     tools INTEGER NOT NULL DEFAULT 0,
     agents INTEGER NOT NULL DEFAULT 0,
     errors INTEGER NOT NULL DEFAULT 0,
-    missing TEXT NOT NULL DEFAULT '{}',       -- records by reason, JSON
+    missing TEXT NOT NULL DEFAULT '{{}}',       -- records by reason, JSON
     UNIQUE (project, id)
 );
 CREATE INDEX sessions_started ON sessions (project, started_at);
-
+{ORDERS}
 CREATE TABLE session_sources (
     session INTEGER NOT NULL,
     source INTEGER NOT NULL,
@@ -129,7 +185,7 @@ CREATE TABLE events (
 CREATE TABLE labels (               -- texts that sessions are found by
     key INTEGER PRIMARY KEY,
     project INTEGER NOT NULL,
-    kind TEXT NOT NULL,             -- tag, name, error, agent, model
+    kind TEXT NOT NULL,             -- tag, session, reason, name, error, agent, model
     text TEXT NOT NULL,
     UNIQUE (project, kind, text)
 );
@@ -152,6 +208,7 @@ CREATE TABLE session_models (
     PRIMARY KEY (session, model)
 ) WITHOUT ROWID;
 
+{DAYS}
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
     project TEXT NOT NULL,
@@ -162,6 +219,14 @@ CREATE TABLE keys (
 ) WITHOUT ROWID;
 """
 
+
+def _total(expression: str) -> str:
+    """
+    SQL for a sum over a group: SQLite's own stops with an error where hostile counts are too large.
+    """
+    return f"(SUM(({expression}) >> 32) << 32) + SUM(({expression}) & 4294967295)"
+
+
 MIGRATIONS = {
     1: """
 ALTER TABLE sources ADD COLUMN missing TEXT NOT NULL DEFAULT '{}';
@@ -170,6 +235,28 @@ ALTER TABLE sources DROP COLUMN unattributed;
 ALTER TABLE sessions ADD COLUMN missing TEXT NOT NULL DEFAULT '{}';
 UPDATE sessions SET missing = json_object('unknown', missing_records) WHERE missing_records;
 ALTER TABLE sessions DROP COLUMN missing_records;
+""",
+    2: f"""
+{ORDERS}{DAYS}
+INSERT INTO days SELECT project, started_at / {DAY}, end_state, COUNT(*), SUM(costs_known > 0),
+    {_total("MAX(0, ended_at - started_at)")}, {_total("cost")}, {_total("prompt_tokens")},
+    {_total("completion_tokens")}, {_total("events")}, {_total("errors")}
+    FROM sessions WHERE end_state IS NOT NULL GROUP BY 1, 2, 3;
+INSERT INTO day_models SELECT s.project, s.started_at / {DAY}, m.model, SUM(m.calls),
+    {_total("m.prompt_tokens")}, {_total("m.completion_tokens")}, {_total("m.cost")},
+    SUM(m.costs_known), SUM(m.costs_unknown)
+    FROM session_models m JOIN sessions s ON s.key = m.session GROUP BY 1, 2, 3;
+INSERT OR IGNORE INTO labels (project, kind, text)
+    SELECT project, 'session', name FROM sessions WHERE name IS NOT NULL;
+INSERT OR IGNORE INTO labels (project, kind, text)
+    SELECT project, 'reason', substr(reason, 1, {MAX_LABEL_CHARS}) FROM sessions
+    WHERE reason IS NOT NULL;
+INSERT INTO session_labels SELECT l.key, s.key FROM sessions s JOIN labels l
+    ON l.project = s.project AND l.kind = 'session' AND l.text = s.name;
+INSERT INTO session_labels SELECT l.key, s.key FROM sessions s JOIN labels l
+    ON l.project = s.project AND l.kind = 'reason' AND l.text = substr(s.reason, 1, {
+        MAX_LABEL_CHARS
+    });
 """,
 }
 """What makes the tables of a version those of the next."""
@@ -197,6 +284,7 @@ def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")  # or an acknowledgement would be a hope
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA analysis_limit = 1000")  # or an `optimize` would read it all
         _migrate(connection, path)
     except sqlite3.Error as error:
         if connection is not None:

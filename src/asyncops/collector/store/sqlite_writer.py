@@ -16,7 +16,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any
 
 import attrs
@@ -24,6 +24,7 @@ import msgspec
 
 from ..._events import (
     MAX_FAILURES,
+    MAX_LABEL_CHARS,
     NOTHING,
     Cost,
     EventOpenedRecord,
@@ -38,7 +39,7 @@ from ..._events import (
 from ..._wire import decode, encode, label
 from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine
 from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
-from .sqlite_schema import MAX_SUM, SEQ_BITS, event_number
+from .sqlite_schema import DAY, MAX_SUM, SEQ_BITS, event_number
 
 __all__ = ["Payload", "SQLiteWriter"]
 
@@ -141,10 +142,10 @@ _UPDATE_SOURCE = (
 )
 
 
-@attrs.define(eq=False)
+@attrs.define
 class _ModelSums:
     """
-    What one model was used for in one session.
+    What one model was used for in one session: a row of `session_models`.
     """
 
     calls: int = 0
@@ -156,6 +157,10 @@ class _ModelSums:
 
     def row(self) -> tuple[int, ...]:
         return tuple(min(value, MAX_SUM) for value in attrs.astuple(self))
+
+
+_Sums = Sequence[int]
+"""A row of `days` or of `day_models` without its key, or what is to be added to one."""
 
 
 @attrs.define(eq=False)
@@ -207,6 +212,36 @@ class _Session:
     sources: dict[int, int | None] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
     )
+    day_before: int | None = attrs.field(default=None, init=False, metadata={"column": False})
+    counted: tuple[str, _Sums] | None = attrs.field(
+        default=None, init=False, metadata={"column": False}
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if not self.is_new:
+            self.day_before = self.day
+            self.counted = self.counts()
+
+    @property
+    def day(self) -> int:
+        return self.started_at // DAY
+
+    def counts(self) -> tuple[str, _Sums] | None:
+        """
+        What it adds to its day's sums of those that ended like it; None while it has not ended.
+        """
+        if self.end_state is None or self.ended_at is None:
+            return None
+        return self.end_state, (
+            1,
+            self.costs_known > 0,
+            max(self.ended_at - self.started_at, 0),
+            self.cost,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.events,
+            self.errors,
+        )
 
     def count(self, kind: str, step: int) -> None:
         """
@@ -243,12 +278,19 @@ class _Session:
                 sums.cost += cost
                 sums.costs_known += 1
 
+    def settle(self) -> None:
+        """
+        Bring what follows from the rest up to date.
+        """
+        start = self.owner_started_at
+        self.started_at = self.first_at if start is None else start
+        for name in _SUMS:
+            setattr(self, name, min(getattr(self, name), MAX_SUM))
+
     def row(self) -> tuple[Any, ...]:
         """
         What `_UPDATE_SESSION` asks for.
         """
-        for name in _SUMS:
-            setattr(self, name, min(getattr(self, name), MAX_SUM))
         values: tuple[Any, ...] = _session_values(self)
         return (*values, self.key)
 
@@ -289,15 +331,17 @@ _NOTHING_SPENT = (None,) * len(_SPENDING)
 _UNSAID = (NULL,) * len(_SPENDING)
 
 
-_ADD_TO_MODEL = (
-    "INSERT INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
-    " prompt_tokens = min(prompt_tokens + excluded.prompt_tokens, ?),"
-    " completion_tokens = min(completion_tokens + excluded.completion_tokens, ?),"
-    " cost = min(cost + excluded.cost, ?),"
-    " costs_known = costs_known + excluded.costs_known,"
-    " costs_unknown = costs_unknown + excluded.costs_unknown"
+_DAY_SUMS = (
+    "sessions",
+    "priced",
+    "duration",
+    "cost",
+    "prompt_tokens",
+    "completion_tokens",
+    "events",
+    "errors",
 )
+_MODEL_SUMS = tuple(field.name for field in attrs.fields(_ModelSums))
 
 
 def _spending_row(spent: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -372,6 +416,8 @@ class _Pass:
         self._sources: dict[tuple[int, str], _Source] = {}
         self._sessions: dict[tuple[int, str], _Session] = {}
         self._sessions_by_key: dict[int, _Session] = {}
+        self._days: dict[tuple[Any, ...], _Sums] = {}
+        self._day_models: dict[tuple[Any, ...], _Sums] = {}
         # statement by statement, in the order in which they are first spoken of
         self._rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._rows["DELETE FROM events WHERE key = ?"] = []
@@ -495,11 +541,13 @@ class _Pass:
                 self._store_events(session)
             if session.statements:
                 self._store_statements(session)
-            start = session.owner_started_at
-            session.started_at = session.first_at if start is None else start
+            session.settle()
             self._store_sources(session)
             self._store_labels(session)
+            self._count_day(session)
             self._store_models(session)
+        self._store_sums("days", ("project", "day", "end_state"), _DAY_SUMS, self._days)
+        self._store_sums("day_models", ("project", "day", "model"), _MODEL_SUMS, self._day_models)
         self._rows[_UPDATE_SESSION] = [session.row() for session in sessions]
         self._rows[_UPDATE_SOURCE] = [source.row() for source in self._sources.values()]
         for statement, rows in self._rows.items():
@@ -607,22 +655,36 @@ class _Pass:
         if not session.is_new:
             statements += read_statements(self._writer.connection, session.key)
         facts = fold(statements)
+        before = self._said_of(session)
         session.name = facts.name
         session.owner_started_at = facts.started_at
         session.video = facts.video
+        session.tags = _encoder.encode(facts.tags).decode()
         if facts.end is not None:
             reason = facts.end.reason
             session.end_state = facts.end.state
             session.reason = None if reason is None else reason[:MAX_TEXT_CHARS]
             session.ended_at = facts.end.ended_at
-        for tag in set(msgspec.json.decode(session.tags)) - set(facts.tags):
-            key = self._label(session.project_key, "tag", tag)
+        now = self._said_of(session)
+        for kind, text in before - now:
+            key = self._label(session.project_key, kind, text)
             self._writer.session_labels.discard((key, session.key))
             self._execute(
                 "DELETE FROM session_labels WHERE label = ? AND session = ?", (key, session.key)
             )
-        session.tags = _encoder.encode(facts.tags).decode()
-        session.labels.update(("tag", tag) for tag in facts.tags)
+        session.labels |= now
+
+    @staticmethod
+    def _said_of(session: _Session) -> set[tuple[str, str]]:
+        """
+        The labels of *session* that its statements are about.
+        """
+        said = {("tag", tag) for tag in msgspec.json.decode(session.tags)}
+        if session.name is not None:
+            said.add(("session", session.name))
+        if session.reason is not None:
+            said.add(("reason", session.reason[:MAX_LABEL_CHARS]))
+        return said
 
     def _store_sources(self, session: _Session) -> None:
         for source, left_at in session.sources.items():
@@ -640,12 +702,75 @@ class _Pass:
                 known.add(pair)
                 rows.append(pair)
 
+    def _count_day(self, session: _Session) -> None:
+        """
+        Take back what the sums of days have of *session*, and add what it counts for now.
+        """
+        counts = session.counts()
+        if counts == session.counted and session.day == session.day_before:
+            return
+        if session.counted is not None:
+            end_state, sums = session.counted
+            self._add(self._days, (session.project_key, session.day_before, end_state), sums, -1)
+        if counts is not None:
+            end_state, sums = counts
+            self._add(self._days, (session.project_key, session.day, end_state), sums)
+
     def _store_models(self, session: _Session) -> None:
-        for model, sums in session.models.items():
-            key = 0 if model is None else self._label(session.project_key, "model", model)
-            self._rows[_ADD_TO_MODEL].append(
-                (session.key, key, *sums.row(), MAX_SUM, MAX_SUM, MAX_SUM)
-            )
+        moved = session.day_before is not None and session.day != session.day_before
+        if not (session.models or moved):
+            return
+        known: dict[int, _ModelSums] = {}
+        if not session.is_new:
+            known = {
+                model: _ModelSums(*sums)
+                for model, *sums in self._execute(
+                    f"SELECT model, {', '.join(_MODEL_SUMS)} FROM session_models WHERE session = ?",
+                    (session.key,),
+                )
+            }
+        project, day = session.project_key, session.day
+        if moved:
+            for model, before in known.items():
+                sums = before.row()
+                self._add(self._day_models, (project, session.day_before, model), sums, -1)
+                self._add(self._day_models, (project, day, model), sums)
+        rows = self._rows["INSERT OR REPLACE INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"]
+        for name, more in session.models.items():
+            model = 0 if name is None else self._label(project, "model", name)
+            before = known.get(model, _ModelSums())
+            self._add(self._day_models, (project, day, model), before.row(), -1)
+            sums = _ModelSums(*map(add, before.row(), attrs.astuple(more))).row()
+            self._add(self._day_models, (project, day, model), sums)
+            rows.append((session.key, model, *sums))
+
+    @staticmethod
+    def _add(
+        where: dict[tuple[Any, ...], _Sums], key: tuple[Any, ...], sums: _Sums, sign: int = 1
+    ) -> None:
+        before = where.get(key, (0,) * len(sums))
+        where[key] = [a + sign * b for a, b in zip(before, sums, strict=True)]
+
+    def _store_sums(
+        self,
+        table: str,
+        keys: Sequence[str],
+        names: Sequence[str],
+        changes: Mapping[tuple[Any, ...], _Sums],
+    ) -> None:
+        """
+        Add *changes* to the rows of *table*. The sums of many sessions know no bounds.
+        """
+        where = " AND ".join(f"{name} = ?" for name in keys)
+        rows = self._rows[
+            f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len((*keys, *names)))})"
+        ]
+        for key, change in changes.items():
+            row = self._execute(
+                f"SELECT {', '.join(names)} FROM {table} WHERE {where}", key
+            ).fetchone()
+            sums = change if row is None else [int(a) + b for a, b in zip(row, change, strict=True)]
+            rows.append((*key, *(value if value < 2**63 else str(value) for value in sums)))
 
     # -- rows in ----------------------------------------------------------------------------------
 
