@@ -143,7 +143,7 @@ def interpreter(peer: Peer) -> str:
         return sys.executable
     asked = "\n".join((sys.version, *peer.requirements))
     name = f"{peer.name.partition('_args')[0]}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    directory = Path(os.environ.get("BENCHMARKS_PEERS", ENVIRONMENTS)) / name
+    directory = Path(os.environ.get("BENCHMARKS_PEERS", ENVIRONMENTS)).absolute() / name
     python = directory / "bin" / "python"
     complete = directory / "complete"
     if not complete.exists():

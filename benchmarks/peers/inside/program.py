@@ -143,19 +143,22 @@ async def sessions(driver, *, sessions: int) -> dict:
 
 async def killed(driver, *, rate: int, counter: str) -> dict:
     """
-    *rate* calls a second for ever; how many have returned stands in the file *counter*.
+    *rate* calls a second until somebody kills it, for ten minutes at most; how many have returned
+    stands in the file *counter*.
     """
     descriptor = os.open(counter, os.O_RDWR)
     with mmap.mmap(descriptor, 8) as shared:
         work = driver.recorded(returning)
-        await driver.start()
+        session = await driver.start()  # kept: some end with the last reference
         await work(0)
         made, began = 1, time.perf_counter()
-        while True:
+        while time.perf_counter() < began + 600:
             await work(made)
             made += 1
             shared[:8] = made.to_bytes(8, "little")
             await asyncio.sleep(max(0.0, began + made / rate - time.perf_counter()))
+    await driver.end(session)
+    return {"made": made}
 
 
 async def work(n: int) -> int:
