@@ -149,7 +149,7 @@ def mutants(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """
-    What recording, delivery and ingest cost, as ratios in one run.
+    What recording, delivery, collector and pages cost, as ratios in one run: minutes.
     """
     session.install("-e", ".[server]")
     session.run("python", "-m", "benchmarks", *session.posargs)
@@ -161,7 +161,22 @@ def benchmarks_peers(session: nox.Session) -> None:
     The same work done by OpenTelemetry, Langfuse, MLflow and others, side by side with ours.
     """
     session.install("-e", ".[server]")
-    environments = str(Path(session.cache_dir) / "peers")
-    session.run(
-        "python", "-m", "benchmarks.peers", *session.posargs, env={"BENCHMARKS_PEERS": environments}
-    )
+    session.run("python", "-m", "benchmarks.peers", *session.posargs)
+
+
+@nox.session
+def budgets(session: nox.Session) -> None:
+    """
+    Whether every budget is kept: many minutes, on a quiet machine; `-- --quick` as `speed`.
+    """
+    session.install("-e", ".[server]")
+    session.run("python", "-m", "benchmarks.budgets", *session.posargs)
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """
+    Nothing has become several times slower: the budgets in a form that bears a busy machine.
+    """
+    session.install("-e", ".[server]")
+    session.run("python", "-m", "benchmarks.budgets", "--quick")

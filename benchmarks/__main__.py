@@ -1,26 +1,34 @@
 """
-`python -m benchmarks [--quick]`: runs all of them and prints one table each.
+`python -m benchmarks [NAME ...] [--quick] [--write docs/performance.md]`: what asyncops costs here.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+from pathlib import Path
 
-from . import delivery, exits, ingest, recording
+from . import document
+from .harness import Effort
+from .registry import NAMES, run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work")
-    scale = 0.1 if parser.parse_args().quick else 1.0
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["ASYNCOPS_JOURNAL_DIR"] = f"{directory}/journal"
-        os.environ["ASYNCOPS_ENDPOINT"] = "http://127.0.0.1:9"  # nobody listens there
-        for benchmark in (recording, delivery, ingest, exits):
-            print(f"\n## {(benchmark.__doc__ or '').strip().splitlines()[0]}\n")
-            benchmark.run(scale, directory)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the tables in there")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.names) - set(NAMES)):
+        parser.error(f"no benchmark is called {unknown[0]}; there are {', '.join(NAMES)}")
+    effort = Effort.QUICK if options.quick else Effort.FULL
+    print(document.machine(), flush=True)
+    found = []
+    for name in options.names or NAMES:
+        report = run(name, effort)
+        print(f"\n{report.markdown()}", flush=True)
+        found.append(report)
+    if options.write is not None:
+        document.write(options.write, "ours", found)
 
 
 if __name__ == "__main__":

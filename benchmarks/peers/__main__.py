@@ -6,12 +6,11 @@ cost, here and with the peers, each in an environment of its own, which is made 
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import tempfile
+from pathlib import Path
 
-from ..harness import Effort
+from .. import document
+from ..harness import Effort, Report
 from . import NAMES, reports
 from .environments import PEERS, SERVERS
 
@@ -20,16 +19,14 @@ def main() -> None:
     names = sorted({each.name for each in (*PEERS, *SERVERS)})
     parser = argparse.ArgumentParser(prog="benchmarks.peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the tables in there")
     parser.add_argument("--scenario", action="append", choices=NAMES, help="may be repeated")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(names)}; all, if none is given")
     asked = parser.parse_args()
     if unknown := set(asked.names).difference(names):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
-    print(
-        f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores,"
-        f" {platform.python_implementation()} {platform.python_version()},"
-        f" {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC\n"
-    )
+    print(f"{document.machine()}\n", flush=True)
+    found = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         for report in reports(
             Effort.QUICK if asked.quick else Effort.FULL,
@@ -38,10 +35,23 @@ def main() -> None:
             scenarios=asked.scenario or NAMES,
         ):
             print(report.markdown(), flush=True)
-    print("Versions and remarks:\n")
-    for peer in {each.requirements: each for each in (*PEERS, *SERVERS)}.values():
-        if peer.requirements:
-            print(f"- {' '.join(peer.requirements)}{f': {peer.why}' if peer.why else ''}")
+            found.append(report)
+    found.append(versions())
+    print(found[-1].markdown())
+    if asked.write is not None:
+        document.write(asked.write, "peers", found)
+
+
+def versions() -> Report:
+    """
+    What each environment holds.
+    """
+    peers = {peer.requirements: peer for peer in (*PEERS, *SERVERS) if peer.requirements}
+    return Report(
+        "Versions",
+        ("peer", "installed", "remark"),
+        [[peer.name, " ".join(peer.requirements), peer.why] for peer in peers.values()],
+    )
 
 
 if __name__ == "__main__":
