@@ -418,6 +418,50 @@ async def test_capture_can_be_narrowed(recording: Recording) -> None:
     ]
 
 
+async def test_secrets_in_arguments(recording: Recording) -> None:
+    """
+    An argument loses a secret that its name or its text tells, also where nobody declared the name.
+    """
+
+    @asyncops.tool
+    def login(user: str, password: object = None, **more: object) -> None:
+        pass
+
+    @asyncops.tool
+    def fetch(address: str, depth: int = 1) -> None:
+        pass
+
+    with asyncops.session():
+        login("ada", "hunter2")
+        login("ada", api_key="hunter2")
+        fetch("http://ada:hunter2@host/")
+        with pytest.raises(TypeError):
+            fetch("http://host/", token="hunter2")  # type: ignore[call-arg]
+
+    assert [
+        {"user": "ada", "password": "[redacted]"},
+        {"user": "ada", "password": None, "api_key": "[redacted]"},
+        {"address": "http://[redacted]@host/", "depth": 1},
+        {"address": "http://host/", "depth": 1, "token": "[redacted]"},
+    ] == [payload(event.params) for event in recording.events]
+
+
+async def test_block_used_again(recording: Recording) -> None:
+    """
+    A block that is entered again after it was left is another event, with what goes in then.
+    """
+    with asyncops.session():
+        span = asyncops.tool("look", params=["a"])
+        for shelf in ("b", "c"):
+            with span:
+                pass
+            span.params = [shelf]
+
+    first, second = recording.events
+    assert first.id != second.id
+    assert [["a"], ["b"]] == [payload(event.params) for event in recording.events]
+
+
 def test_capture_params_that_names_nothing() -> None:
     """
     What cannot name arguments is refused where it is said, not when the function is called.

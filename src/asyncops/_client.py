@@ -29,13 +29,13 @@ from ._configuration import Configuration
 from ._endings import ending_of
 from ._events import (
     EndState,
-    EventRecord,
     Failure,
     Record,
     SessionEndedRecord,
     SessionRecord,
     SourceEndedRecord,
     SourceRecord,
+    SucceededEvent,
 )
 from ._exporter import Delivery, Exporter
 from ._file_journal import FileJournal
@@ -83,7 +83,7 @@ class Client:
         self.encoder = Encoder(
             max_value_bytes=configuration.max_value_bytes, redact=configuration.redact
         )
-        self.open_spans: dict[int, Span] = {}
+        self.open_spans: set[Span] = set()
         """The spans that are open, for whoever announces the long ones."""
         self._exporter = exporter
         self._lock: contextlib.AbstractContextManager[object] = threading.RLock()
@@ -92,12 +92,14 @@ class Client:
         self._running: Future[None] | None = None
         self._sessions: dict[str, ActiveSession] = {}
         self._host_told = False
-        self._late: deque[tuple[Record, bool, bool]] = deque()
+        self._late: deque[tuple[Record | SucceededEvent, bool, bool]] = deque()
         self._catching_up = False
 
     # -- recording ----------------------------------------------------------------------------
 
-    def record(self, record: Record, *, expendable: bool = False, final: bool = False) -> None:
+    def record(
+        self, record: Record | SucceededEvent, *, expendable: bool = False, final: bool = False
+    ) -> None:
         """
         Write *record* to the journal; done when this returns. Never raises `Exception`.
         """
@@ -124,12 +126,6 @@ class Client:
                     self.record(record, expendable=expendable, final=final)
         finally:
             self._catching_up = False
-
-    def record_event(self, record: EventRecord) -> None:
-        """
-        As `record`, for an event.
-        """
-        self.record(record, expendable=True)
 
     def session_started(
         self, active: ActiveSession, tags: tuple[str, ...], started_at: int
@@ -275,7 +271,7 @@ class Client:
             self._host_told = True
             self._tell_host()
         before = _clock.monotonic_ns() - int(self.configuration.max_wait_time * 1e9)
-        for span in list(self.open_spans.values()):
+        for span in list(self.open_spans):
             if not span.announced and span.opened_at < before:
                 span.announce()
 
@@ -397,7 +393,7 @@ class Client:
         self._host_told = False
         self._late = deque()
         self._catching_up = False
-        self.open_spans = {}
+        self.open_spans = set()
         for active in self._sessions.values():
             active.owner = False
 

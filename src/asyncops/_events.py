@@ -38,6 +38,7 @@ __all__ = [
     "SessionRecord",
     "SourceEndedRecord",
     "SourceRecord",
+    "SucceededEvent",
     "TagsRecord",
     "ToolEvent",
     "VideoRecord",
@@ -483,6 +484,27 @@ class EventRecord(EventOpenedRecord, frozen=True, kw_only=True, omit_defaults=Tr
     cost: Cost | None = None
     trigger_event_id: EventId | None = None
     tool_call_id: Label | None = None
+
+
+class SucceededEvent(msgspec.Struct, omit_defaults=True, tag_field="type", tag="event", gc=False):
+    """
+    The `EventRecord` of a span that succeeded, on its way to the journal: it becomes the same line
+    in two thirds of the time, because its fields are fewer and given by position.
+    """
+
+    at: int
+    session: str
+    id: str
+    kind: EventKind
+    name: str
+    started_at: int
+    parent_id: str | None = None
+    agent: str | None = None
+    params: Any = None
+    attributes: Any = None
+    state: EventState | None = None
+    ended_at: int | None = None
+    returns: Any = None
 
 
 class SessionEndedRecord(

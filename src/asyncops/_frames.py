@@ -11,9 +11,9 @@ import contextlib
 import errno
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import attrs
 import msgspec
@@ -51,8 +51,10 @@ LOST = 4
 _MAGIC = b"\xa5j"
 _VERSION = 1
 _HEAD = struct.Struct("<2sBBIQ")  # magic, version, flags, length of the line, number
+_pack_head = _HEAD.pack
 _CRC = struct.Struct("<I")  # of the head and the line
 _FRAME = struct.Struct("<2sBBIQI")  # both
+_pack_crc = _CRC.pack
 FRAME_BYTES = _FRAME.size
 """How much a frame takes beside its line."""
 _MAX_LINE_BYTES = 2 * 1_048_576
@@ -250,8 +252,8 @@ def frame(line: bytes, seq: int, flags: int) -> bytes:
     """
     *line*, framed.
     """
-    head = _HEAD.pack(_MAGIC, _VERSION, flags, len(line), seq)
-    return b"".join((head, _CRC.pack(zlib.crc32(line, zlib.crc32(head))), line))
+    head = _pack_head(_MAGIC, _VERSION, flags, len(line), seq)
+    return head + _pack_crc(crc32(line, crc32(head))) + line
 
 
 def _parse(data: bytes, at: int) -> tuple[bytes, int, int, int] | None:
@@ -266,7 +268,7 @@ def _parse(data: bytes, at: int) -> tuple[bytes, int, int, int] | None:
     if magic != _MAGIC or version != _VERSION or length > _MAX_LINE_BYTES or end > len(data):
         return None
     line = data[start:end]
-    if crc != zlib.crc32(line, zlib.crc32(data[at : at + _HEAD.size])):
+    if crc != crc32(line, crc32(data[at : at + _HEAD.size])):
         return None
     return line, seq, flags, end
 

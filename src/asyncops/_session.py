@@ -320,7 +320,7 @@ def record_event(active: ActiveSession, event: Event) -> str:
             if getattr(event, name) is not None:
                 fields[name] = encoder.payload(getattr(event, name))
     started_at = _time(event.started_at, now)
-    active.client.record_event(
+    active.client.record(
         EventRecord(
             at=now,
             session=active.id,
@@ -337,7 +337,8 @@ def record_event(active: ActiveSession, event: Event) -> str:
             attributes=encoder.payload(attributes) if attributes else NOTHING,
             failure=None if failure is None else encoder.failure(failure),
             **fields,
-        )
+        ),
+        expendable=True,
     )
     return event_id
 

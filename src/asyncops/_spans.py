@@ -30,9 +30,11 @@ from ._events import (
     EventOpenedRecord,
     EventRecord,
     Failure,
+    SucceededEvent,
 )
 from ._exceptions import SessionStateError
 from ._log import trouble
+from ._redaction import is_secret_name
 from ._wire import Encoder, label
 
 __all__ = [
@@ -54,6 +56,8 @@ MAX_YIELDED = 100
 
 _ORIGIN = "__asyncops_event__"
 """Set on an exception: the id of the event it was first seen to leave."""
+
+_new_span = object.__new__
 
 _span: ContextVar[Span | None] = ContextVar("asyncops_span", default=None)
 
@@ -91,7 +95,10 @@ class Span:
         attributes: Whatever else belongs to it, by name.
     """
 
-    kind: EventKind
+    __slots__ = (
+        "__dict__", "_capture", "_params", "_token", "agent", "announced", "attributes", "id",
+        "kind", "name", "opened_at", "params", "parent_id", "returns", "session", "started_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,7 +122,7 @@ class Span:
         self.opened_at = 0
         self.announced = False
         self._capture = capture
-        self._params: msgspec.Raw = NOTHING
+        self._params: msgspec.Raw | None = None
         self._token: Token[Span | None] | None = None
 
     def __repr__(self) -> str:
@@ -183,15 +190,24 @@ class Span:
 
     def again(self, name: str) -> Span:
         """
-        A fresh span like this one, for one more call.
+        A fresh span like this one, for one more call; `open` is next.
         """
-        return Span(self.kind, name)
+        span = _new_span(Span)  # on every call's path: `__init__`, but for what `open` sets
+        span.kind = self.kind
+        span.name = name
+        span.params = span.returns = span._token = span._capture = None
+        span.attributes = {}
+        return span
 
     # -- its life -----------------------------------------------------------------------------
 
-    def open(self, active: ActiveSession) -> None:
+    def open(self, active: ActiveSession, params: msgspec.Raw | None = None) -> None:
         """
         Begin, in *active*, within what is open in this context. Never raises `Exception`.
+
+        Args:
+            active: The session.
+            params: The payload of `params`, where it is made already.
         """
         parent = _span.get()
         if parent is not None and parent.session is active:
@@ -199,6 +215,7 @@ class Span:
             self.agent = parent.agent
         else:
             self.parent_id = active.parent_id
+            self.agent = None
         if self.kind == "agent":
             self.agent = self.name
         self.session = active
@@ -207,9 +224,10 @@ class Span:
         self.started_at = _clock.wall_ns()
         self.opened_at = _clock.monotonic_ns()
         client = active.client
-        if self.params is not None:
-            self._params = client.encoder.payload(self.params)
-        client.open_spans[id(self)] = self
+        if params is None and self.params is not None:
+            params = client.encoder.payload(self.params)
+        self._params = params
+        client.open_spans.add(self)
 
     def close(self, exception: BaseException | None = None) -> None:
         """
@@ -220,32 +238,45 @@ class Span:
             return
         ended_at = self.started_at + _clock.monotonic_ns() - self.opened_at
         client = active.client
-        client.open_spans.pop(id(self), None)
+        client.open_spans.discard(self)
         encoder = client.encoder
         try:
-            fields = self._fields(encoder)  # first: it may move odd values to the attributes
-            record = EventRecord(
-                at=ended_at,
-                session=active.id,
-                id=self.id,
-                kind=self.kind,
-                name=self.name,
-                started_at=self.started_at,
-                ended_at=ended_at,
-                parent_id=self.parent_id,
-                agent=self.agent,
-                state="Success",
-                params=self._params,
-                returns=NOTHING if self.returns is None else encoder.payload(self.returns),
-                attributes=encoder.payload(self.attributes) if self.attributes else NOTHING,
-                **fields,
-            )
-            if exception is not None:
-                record = self._ended_by(record, exception, encoder)
+            record: EventRecord | SucceededEvent
+            if exception is None and type(self) is Span:
+                record = SucceededEvent(
+                    ended_at, active.id, self.id, self.kind, self.name, self.started_at,
+                    self.parent_id, self.agent, self._params,
+                    encoder.payload(self.attributes) if self.attributes else None,
+                    "Success", ended_at, encoder.member(self.returns),
+                )  # fmt: skip
+            else:
+                record = event = self._record(active, ended_at)
+                if exception is not None:
+                    record = self._ended_by(event, exception, encoder)
         except Exception as error:
             trouble("event", "asyncops could not record %r: %r", self, error)
             return
-        client.record_event(record)
+        client.record(record, expendable=True)
+
+    def _record(self, active: ActiveSession, ended_at: int) -> EventRecord:
+        encoder = active.client.encoder
+        fields = self._fields(encoder)  # first: it may move odd values to the attributes
+        return EventRecord(
+            at=ended_at,
+            session=active.id,
+            id=self.id,
+            kind=self.kind,
+            name=self.name,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            parent_id=self.parent_id,
+            agent=self.agent,
+            state="Success",
+            params=NOTHING if self._params is None else self._params,
+            returns=NOTHING if self.returns is None else encoder.payload(self.returns),
+            attributes=encoder.payload(self.attributes) if self.attributes else NOTHING,
+            **fields,
+        )
 
     def _fields(self, encoder: Encoder) -> dict[str, Any]:
         """
@@ -292,7 +323,7 @@ class Span:
                 started_at=self.started_at,
                 parent_id=self.parent_id,
                 agent=self.agent,
-                params=self._params,
+                params=NOTHING if self._params is None else self._params,
                 **self._opened_fields(active.client.encoder),
             ),
             expendable=True,
@@ -322,6 +353,11 @@ class LLMSpan(Span):
         usage: The vendor's own usage object.
         cost: A `Cost`, or dollars that the vendor said.
     """
+
+    __slots__ = (
+        "_first_token_at", "cache_write_tokens", "cached_tokens", "completion", "completion_tokens",
+        "cost", "model", "prompt", "prompt_tokens", "provider", "reasoning_tokens", "usage",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -473,9 +509,12 @@ class _Call:
         capture = span._capture or _Capture()
         self._params = capture.params
         self._returns = capture.returns
+        self._attributes = span.attributes
         self._positional: list[str] = []
         self._rest: str | None = None
         self._defaults: dict[str, Any] = {}
+        self._bound: str | None = None
+        self._are_plain = False
         try:
             parameters = inspect.signature(function).parameters.values()
         except (ValueError, TypeError):  # a builtin that does not say
@@ -488,24 +527,35 @@ class _Call:
                 self._rest = parameter.name
             if parameter.default is not parameter.empty:
                 self._defaults[parameter.name] = parameter.default
-        self._bound = self._positional[0] if self._positional[:1] in (["self"], ["cls"]) else None
+        if self._positional[:1] in (["self"], ["cls"]):
+            self._bound = self._positional[0]
+        # the names of keywords nobody declared come with the call
+        self._are_plain = not any(
+            parameter.kind is parameter.VAR_KEYWORD or is_secret_name(parameter.name)
+            for parameter in parameters
+        )
 
     def open(self, active: ActiveSession, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
         span = self._span.again(self._name)
         wanted = self._params
         if wanted is None:
             wanted = active.client.configuration.capture_params
+        params = None
         if wanted is not False:
             span.params = self._arguments(args, kwargs, wanted)
-        if self._span.attributes:
-            span.attributes.update(self._span.attributes)
-        span.open(active)
+            if self._are_plain and not kwargs:
+                params = active.client.encoder.arguments(span.params)
+        if self._attributes:
+            span.attributes.update(self._attributes)
+        span.open(active, params)
         return span
 
     def _arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: bool | Collection[str]
     ) -> dict[str, Any]:
-        params = {**self._defaults, **dict(zip(self._positional, args, strict=False)), **kwargs}
+        params = dict(zip(self._positional, args))  # noqa: B905 - what is left over is `_rest`
+        if self._defaults or kwargs:
+            params = {**self._defaults, **params, **kwargs}
         if self._rest is not None and len(args) > len(self._positional):
             params[self._rest] = args[len(self._positional) :]
         if self._bound is not None:
@@ -514,11 +564,24 @@ class _Call:
             params = {name: params[name] for name in wanted if name in params}  # type: ignore[union-attr]
         return params
 
+    def close(
+        self, span: Span, active: ActiveSession, token: Token[Span | None], result: Any
+    ) -> None:
+        """
+        The call of *span* gave *result*.
+        """
+        try:  # noqa: SIM105 - `_reset` without the call: this is on every call's path
+            _span.reset(token)
+        except ValueError:
+            pass
+        wanted = self._returns
+        if active.client.configuration.capture_returns if wanted is None else wanted:
+            span.returns = result
+        span.close()
+
     def keeps_returns(self, active: ActiveSession) -> bool:
         wanted = self._returns
         return active.client.configuration.capture_returns if wanted is None else wanted
-
-    _bound: str | None = None
 
 
 def _coroutine(call: _Call, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -535,10 +598,7 @@ def _coroutine(call: _Call, function: Callable[..., Any]) -> Callable[..., Any]:
             _reset(token)
             span.close(error)
             raise
-        _reset(token)
-        if call.keeps_returns(active):
-            span.returns = result
-        span.close()
+        call.close(span, active, token, result)
         return result
 
     return record_coroutine
@@ -558,10 +618,7 @@ def _function(call: _Call, function: Callable[..., Any]) -> Callable[..., Any]:
             _reset(token)
             span.close(error)
             raise
-        _reset(token)
-        if call.keeps_returns(active):
-            span.returns = result
-        span.close()
+        call.close(span, active, token, result)
         return result
 
     return record_call

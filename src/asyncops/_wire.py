@@ -40,6 +40,7 @@ from ._events import (
     Record,
     SourceEndedRecord,
     SourceRecord,
+    SucceededEvent,
 )
 from ._exceptions import DecodeError
 from ._redaction import (
@@ -109,7 +110,7 @@ def _label(text: str) -> str:
     return text if len(text) <= MAX_LABEL_CHARS else text[: MAX_LABEL_CHARS - 3] + "..."
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record | SucceededEvent) -> bytes:
     """
     One line of JSON for *record*, without its `seq` where that is still 0, without a line break.
 
@@ -231,25 +232,54 @@ class Encoder:
 
     def payload(self, value: object) -> msgspec.Raw:
         """
+        *value* as JSON, for a record. Never raises `Exception`; safe from any thread.
+        """
+        return msgspec.Raw(self.json(value))
+
+    def member(self, value: Any) -> Any:
+        """
+        `payload` of *value*, or the number, bool or None that it is: a record takes those as well.
+        """
+        kind = type(value)
+        if kind in _SCALARS and (kind is not int or -(2**63) <= value < 2**63):
+            return value
+        return msgspec.Raw(self.json(value))
+
+    def json(self, value: object) -> bytes:
+        """
         *value* as JSON. Never raises `Exception`; safe from any thread.
         """
         try:
             if self.redact is None and not _is_large(value):
                 data = _encoder.encode(value)
-                if len(data) <= min(MAX_PLAIN_BYTES, self.max_value_bytes) and _is_harmless(data):
-                    return msgspec.Raw(data)
+                if self._is_plain(data) and _is_harmless(data):
+                    return data
         except Exception:  # noqa: S110 - whatever it is, the careful way copes with it
             pass
         return self._rebuilt(value)
 
-    def _rebuilt(self, value: object) -> msgspec.Raw:
+    def arguments(self, values: dict[str, Any]) -> msgspec.Raw:
+        """
+        `payload` of *values* that stand under names none of which is that of a secret.
+        """
+        try:
+            if self.redact is None and _SCALARS.issuperset(map(type, values.values())):
+                data = _encoder.encode(values)
+                if self._is_plain(data):
+                    return msgspec.Raw(data)
+        except Exception:  # noqa: S110 - as above
+            pass
+        return msgspec.Raw(self.json(values))
+
+    def _is_plain(self, data: bytes) -> bool:
+        return len(data) <= MAX_PLAIN_BYTES and len(data) <= self.max_value_bytes
+
+    def _rebuilt(self, value: object) -> bytes:
         try:
             tree = _Rebuilder(self.max_value_bytes, self.redact).rebuild(value)
-            return msgspec.Raw(_encoder.encode(tree))
+            return _encoder.encode(tree)
         except Exception as error:
-            return msgspec.Raw(
-                _encoder.encode({"$type": _type_name(value), "error": type(error).__name__})
-            )
+            return _encoder.encode({"$type": _type_name(value), "error": type(error).__name__})
 
     def text(self, value: object) -> str:
         """
@@ -272,6 +302,9 @@ class Encoder:
 
 
 # -- the quick way ----------------------------------------------------------------------------
+
+_SCALARS = frozenset({int, float, bool, type(None)})
+"""Values of these types hold no secret."""
 
 
 def _encode_unknown(value: Any) -> Any:
@@ -497,7 +530,7 @@ def _valid_unicode(text: str) -> str:
     return text
 
 
-def _shrunk(record: Record) -> bytes:
+def _shrunk(record: Record | SucceededEvent) -> bytes:
     """
     The line of *record* with its payloads cut to an even share of what a line may hold.
     """
