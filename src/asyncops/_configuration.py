@@ -189,7 +189,7 @@ class Configuration:
             servers). Default: `"process"`.
         max_wait_time: The longest a record waits before it is sent, and how long a span is open
             before it is announced. Default: 0.5.
-        max_queue_size: How many records are sent together at most. Default: 500.
+        max_queue_size: How many records are sent together at most. Default: 1,000.
         max_batch_bytes: How large a batch is at most, before compression. Default: 1 MiB.
         request_timeout: How long one request may take as a whole. Default: 10.
         shutdown_timeout: The longest that a program's exit waits for a collector that has been
@@ -219,7 +219,7 @@ class Configuration:
     auto_start_session: bool = _option(True, _parse_flag, _flag)
     scope: Literal["process", "context"] = _option("process", str, _one_of("process", "context"))
     max_wait_time: float = _option(0.5, float, _seconds(0.001, 3600))
-    max_queue_size: int = _option(500, int, _count(1, 100_000))
+    max_queue_size: int = _option(1_000, int, _count(1, 100_000))
     max_batch_bytes: int = _option(1_048_576, int, _count(1_024, 64 * 1_048_576))
     request_timeout: float = _option(10.0, float, _seconds(0.01, 600))
     shutdown_timeout: float = _option(2.0, float, _seconds(0, 600))
