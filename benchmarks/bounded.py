@@ -1,25 +1,35 @@
 """
 How much memory and disk a program takes that records 500,000 events while no collector is there.
 
-`python -m benchmarks.bounded [EVENTS]`: a real program, once with the default limit and once with
-8 MB; then a collector comes, and what is stored and what is counted as missing must add up.
+A real program, with the default limit and with 8 MB; then a collector comes, and what is stored and
+what is counted as missing must add up.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
+from unittest import mock
 
 import attrs
 
-TESTS = Path(__file__).parents[1] / "tests"
+from .harness import Effort, Report, figure
+
+sys.path += [str(Path(__file__).parent.parent / "tests")]
+
+from processes import collector, until
+
+__all__ = ["Bounded", "bounded", "run"]
+
+LIMITS = (256 * 1_048_576, 8 * 1_048_576)
+"""Of the journals: the default, and little."""
 
 PROGRAM = """
-import asyncops, psutil, sys, threading
+import asyncio, asyncops, psutil, sys
 from pathlib import Path
 
 events, root = int(sys.argv[1]), Path(sys.argv[2])
@@ -38,13 +48,15 @@ with asyncops.session("bounded") as session:
     asyncops.record(asyncops.ActionEvent(name="first", params="x" * 100))
     before = most = here.memory_info().rss
     most_disk = 0
+    asyncio.run(asyncops.flush(timeout=3))  # in vain, but then httpx is imported
+    tried = here.memory_info().rss
     for n in range(1, events):
         asyncops.record(asyncops.ActionEvent(name=str(n), params="x" * 100))
         if n % 1_000 == 0:
             most = max(most, here.memory_info().rss)
             most_disk = max(most_disk, disk())
 dropped = session._active.client._journal.dropped
-print(session.id, most - before, most_disk, dropped.get("journal_max_bytes", 0))
+print(session.id, most - before, most - tried, most_disk, dropped.get("journal_max_bytes", 0))
 """
 
 
@@ -56,6 +68,7 @@ class Bounded:
     Attributes:
         recorded: Events recorded.
         memory_bytes: By how much it grew.
+        later_bytes: By how much it grew after it had tried to send something.
         disk_bytes: The most its journals took.
         limit_bytes: The most they may take.
         dropped: Records it says it dropped.
@@ -65,6 +78,7 @@ class Bounded:
 
     recorded: int
     memory_bytes: int
+    later_bytes: int
     disk_bytes: int
     limit_bytes: int
     dropped: int
@@ -79,53 +93,75 @@ class Bounded:
         )
 
 
-def bounded(directory: Path, *, events: int, limit_bytes: int, port: int) -> Bounded:
+def bounded(directory: Path, *, events: int, limit_bytes: int) -> Bounded:
     """
-    Record *events* with nobody at *port*, then let a collector come.
+    Record *events* with nobody at the endpoint, then let a collector come.
     """
-    sys.path[:0] = [str(TESTS)]
-    from processes import collector, until
-
     journal_dir = directory / "journal"
-    os.environ["ASYNCOPS_JOURNAL_DIR"] = str(journal_dir)
-    os.environ["ASYNCOPS_DB"] = str(directory / "collector.db")
-    environment = {
-        **os.environ,
-        "ASYNCOPS_ENDPOINT": f"http://127.0.0.1:{port}",
+    told = {
+        "ASYNCOPS_JOURNAL_DIR": str(journal_dir),
+        "ASYNCOPS_DB": str(directory / "collector.db"),
         "ASYNCOPS_JOURNAL_MAX_BYTES": str(limit_bytes),
     }
-    path = directory / "program.py"
-    path.write_text(textwrap.dedent(PROGRAM))
-    done = subprocess.run(
-        [sys.executable, str(path), str(events), str(journal_dir)],
-        env=environment, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    session_id, memory_bytes, disk_bytes, dropped = done.stdout.split()
-    with collector(port) as serving:
-        until(lambda: not list(journal_dir.glob("*/*/lock")), seconds=300)
-        session = serving.session(session_id)
+    with mock.patch.dict(os.environ, told), socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = nobody.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(events), str(journal_dir)],
+            env={**os.environ, "ASYNCOPS_ENDPOINT": f"http://127.0.0.1:{port}"},
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
+        )  # fmt: skip
+        nobody.close()
+        session_id, *numbers = done.stdout.split()
+        memory_bytes, later_bytes, disk_bytes, dropped = map(int, numbers)
+        with collector(port) as serving:
+            until(lambda: not list(journal_dir.glob("*/*/lock")), seconds=300)
+            session = serving.session(session_id)
     return Bounded(
-        events, int(memory_bytes), int(disk_bytes), limit_bytes, int(dropped),
+        events, memory_bytes, later_bytes, disk_bytes, limit_bytes, dropped,
         session["events"], session["missing_by_reason"],
     )  # fmt: skip
 
 
-def main() -> None:
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else 500_000
-    print(
-        "| events | limit on disk | memory grew by | disk, at most | dropped | stored | missing |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for limit_bytes in (256 * 1_048_576, 8 * 1_048_576):
-        with tempfile.TemporaryDirectory() as name:
-            took = bounded(Path(name), events=events, limit_bytes=limit_bytes, port=42_319)
-        print(
-            f"| {took.recorded:,} | {limit_bytes / 1_048_576:.0f} MiB"
-            f" | {took.memory_bytes / 1_048_576:.1f} MiB | {took.disk_bytes / 1_048_576:.1f} MiB"
-            f" | {took.dropped:,} | {took.stored:,} | {took.missing}"
-            f"{'' if took.adds_up else ' DOES NOT ADD UP'} |"
+def run(effort: Effort, directory: str) -> Report:
+    runs, events = {Effort.QUICK: (1, 50_000), Effort.FULL: (5, 500_000)}[effort]
+    rows, figures = [], {}
+    for limit_bytes in LIMITS:
+        took = []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory(dir=directory) as place:
+                took.append(bounded(Path(place), events=events, limit_bytes=limit_bytes))
+        mib = {
+            name: figure((getattr(each, name) / 1_048_576 for each in took), "MiB")
+            for name in ("memory_bytes", "later_bytes", "disk_bytes")
+        }
+        if limit_bytes == LIMITS[0]:
+            figures["bounded.rss_growth"] = figure(
+                (each.memory_bytes / 1_000_000 for each in took), "MB"
+            )
+            figures["bounded.later_rss_growth"] = figure(
+                (each.later_bytes / 1_000_000 for each in took), "MB"
+            )
+        rows.append(
+            (
+                f"{limit_bytes / 1_048_576:.0f} MiB",
+                *(f"{found.value:.1f} MiB" for found in mib.values()),
+                f"{took[-1].dropped:,}",
+                f"{took[-1].stored:,}",
+                "yes" if all(each.adds_up for each in took) else "NO",
+            )
         )
+    return Report(
+        f"{events:,} events with no collector there",
+        ("limit on disk", "memory grew by", "of that after the first try to send",
+         "disk, at most", "dropped", "stored in the end", "adds up"),
+        rows,
+        figures,
+        [f"Medians of {runs} runs; at the first try to send, httpx is imported."],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    from .registry import run as run_benchmark
+
+    print(run_benchmark("bounded", Effort.FULL).markdown())

@@ -1,6 +1,5 @@
 """
-`python -m benchmarks.crashes [--kills N] [--events N] [--programs N] [--seed N]`: kills the
-collector again and again while programs record, and counts what is missing in the end.
+The collector is killed again and again while programs record; what is missing in the end?
 
 A program forgets what was acknowledged, so a record that is acknowledged and not stored shows as
 missing; nothing else would bring it back.
@@ -8,14 +7,12 @@ missing; nothing else would bring it back.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +21,9 @@ from pathlib import Path
 import attrs
 import httpx
 
-__all__ = ["Crashes", "crash"]
+from .harness import Effort, Report, figure
+
+__all__ = ["Crashes", "crash", "run"]
 
 PROGRAM = """
 import asyncio
@@ -248,25 +247,34 @@ def _until(condition: Callable[..., object], *args: str) -> None:
         time.sleep(0.01)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.crashes", description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--programs", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    asked = parser.parse_args()
-    print(f"seed {asked.seed}")
-    with tempfile.TemporaryDirectory() as directory:
-        came = crash(Path(directory), **vars(asked))
-    kills = ", ".join(f"{number} {what}" for what, number in came.kills.items())
-    print(
-        f"{sum(came.kills.values())} kill -9 of the collector ({kills}) while {asked.programs}"
-        f" programs recorded {came.recorded:,} events, {came.seconds:.0f} s:\n"
-        f"stored {came.stored:,}, missing {came.missing}, stored twice {came.repeated},"
-        f" never recorded {came.invented}; the collector says {came.told_missing} are missing;\n"
-        f"end states {', '.join(came.states)}; integrity_check {came.integrity}"
+def run(effort: Effort, directory: str, *, seed: int | None = None) -> Report:
+    kills, events, programs = {Effort.QUICK: (5, 20_000, 2), Effort.FULL: (50, 200_000, 4)}[effort]
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
+    came = crash(Path(directory), kills=kills, events=events, programs=programs, seed=seed)
+    rows = {
+        "`kill -9` of the collector": ", ".join(f"{n} {what}" for what, n in came.kills.items()),
+        "events whose call had returned": f"{came.recorded:,}",
+        "stored": f"{came.stored:,}",
+        "missing": f"{came.missing:,}",
+        "stored twice": f"{came.repeated:,}",
+        "never recorded": f"{came.invented:,}",
+        "missing, as the collector says": f"{came.told_missing:,}",
+        "end states": ", ".join(came.states),
+        "`PRAGMA integrity_check`": came.integrity,
+    }
+    return Report(
+        f"The collector is killed while {programs} programs record",
+        ("what", "how many"),
+        list(rows.items()),
+        {"crashes.missing": figure([came.missing], "events")},
+        [f"{came.seconds:.0f} s; `python -m benchmarks.crashes {seed}` repeats it."],
     )
 
 
 if __name__ == "__main__":
-    main()
+    from .registry import scratch
+
+    with scratch() as place:
+        chosen = int(sys.argv[1]) if len(sys.argv) > 1 else None
+        print(run(Effort.FULL, place, seed=chosen).markdown())

@@ -12,13 +12,14 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
+
+from .harness import Effort, Report, figure
 
 _TESTS = Path(__file__).parent.parent / "tests"
 sys.path += [str(_TESTS), str(_TESTS / "faults")]
@@ -148,9 +149,8 @@ def _all_sessions(serving: Collector) -> Iterable[dict[str, int | str]]:
         query = {"cursor": page["next"]}
 
 
-def run(scale: float, directory: str) -> None:
-    repetitions = max(int(7 * scale), 2)
-    os.environ["ASYNCOPS_DB"] = f"{directory}/exits.db"
+def run(effort: Effort, directory: str) -> Report:
+    repetitions = {Effort.QUICK: 2, Effort.FULL: 7}[effort]
     exits: dict[tuple[str, str], list[Exit]] = {}
     bare: list[Exit] = []
     place = Path(directory)
@@ -167,31 +167,40 @@ def run(scale: float, directory: str) -> None:
         everything = [each for some in exits.values() for each in some]
         until(lambda: lost(serving, everything) == 0)
         missing = {key: lost(serving, some) for key, some in exits.items()}
-    print(f"Medians (worst) of {repetitions}. Without asyncops the exit took"
-          f" {_median(each.seconds for each in bare):.3f} s, a cancelled block"
-          f" {1000 * _median(t for each in bare for t in each.left):.2f} ms.\n")  # fmt: skip
-    print("| collector | since | exit longer by s | cancelled block longer by ms | events | lost |")
-    print("|---|---|---|---|---|---|")
+    exit_alone = statistics.median(each.seconds for each in bare)
+    block_alone = statistics.median(seconds for each in bare for seconds in each.left)
+    rows, figures = [], {"exits.bare": figure((each.seconds for each in bare), "s")}
     for (state, turning), some in exits.items():
-        exit_, block = [e.seconds for e in some], [t for e in some for t in e.left]
-        without = _median(e.seconds for e in bare)
-        in_block = _median(t for e in bare for t in e.left)
-        print(
-            f"| {state} | {turning} | {_median(exit_) - without:.3f} ({max(exit_) - without:.3f})"
-            f" | {1000 * (_median(block) - in_block):.2f} ({1000 * (max(block) - in_block):.2f})"
-            f" | {sum(len(e.sessions) for e in some) * EVENTS:,} | {missing[state, turning]} |"
+        longer = figure((each.seconds - exit_alone for each in some), "s")
+        block = figure(
+            (1000 * (seconds - block_alone) for each in some for seconds in each.left), "ms"
         )
-
-
-def _median(values: Iterable[float]) -> float:
-    return statistics.median(values)
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        os.environ["ASYNCOPS_JOURNAL_DIR"] = f"{directory}/journal"
-        run(1.0, directory)
+        figures[f"exits.{turning}.{state}"] = longer
+        rows.append(
+            (
+                state,
+                turning,
+                f"{longer.value:.3f} ({longer.most:.3f})",
+                f"{block.value:.2f} ({block.most:.2f})",
+                f"{sum(len(each.sessions) for each in some) * EVENTS:,}",
+                f"{missing[state, turning]}",
+            )
+        )
+    note = (
+        f"Medians (worst) of {repetitions}. Without asyncops the exit took {exit_alone:.3f} s, a"
+        f" cancelled block {1000 * block_alone:.2f} ms."
+    )
+    return Report(
+        "A program's exit, and a cancelled block",
+        ("the collector", "since", "exit longer by s", "cancelled block longer by ms", "events",
+         "lost"),
+        rows,
+        figures,
+        [note],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    from .registry import run as run_benchmark
+
+    print(run_benchmark("exits", Effort.FULL).markdown())

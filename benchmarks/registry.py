@@ -16,8 +16,8 @@ from .harness import Effort, Report
 __all__ = ["NAMES", "run", "scratch"]
 
 NAMES = (
-    "recording", "stages", "loop", "cpu", "footprint", "latency", "delivery", "ingest", "collector",
-    "exits", "bounded",
+    "recording", "stages", "loop", "starting", "cpu", "footprint", "latency", "delivery", "ingest",
+    "collector", "exits", "bounded",
 )  # fmt: skip
 """The modules here that measure something, in the order of docs/performance.md."""
 
