@@ -152,6 +152,46 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     assert (came.states, came.integrity) == (["Success"], "ok"), told
 
 
+def test_kill_9_leaves_nothing_unsearchable(database: Path) -> None:
+    """
+    A collector that is killed in the midst of making events searchable goes on where it was: all of
+    them are found, each once.
+    """
+    sender = Sender()
+    with collector() as here:
+        for number in range(20):
+            sender.records(500, name=f"moon {number}")
+            assert sender.post(here.url).status_code == 200
+
+        def some() -> bool:
+            connection = sqlite3.connect(database)
+            try:
+                (done,) = connection.execute("SELECT MAX(searched_seq) FROM sessions").fetchone()
+            finally:
+                connection.close()
+            return bool(done)
+
+        until(some)
+        here.process.kill()
+        here.process.wait()
+    with collector() as here:
+        until(lambda: "unsearched_sessions 0\n" in HTTP.get(f"{here.url}/metrics").text)
+        assert [session["id"] for session in here.get("/api/sessions", q='"moon 19"')["sessions"]]
+        found: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            path = f"/api/sessions/{sender.session}/events"
+            page = here.get(path, q="moon", limit="1000", **cursor)
+            found += [event["id"] for event in page["events"]]
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+        assert len(set(found)) == len(found) == 20 * 500
+    connection = sqlite3.connect(database)
+    connection.execute("INSERT INTO texts (texts) VALUES ('integrity-check')")
+    connection.close()
+
+
 def test_a_restart_loses_nothing_and_frees_its_port_at_once() -> None:
     """
     Told to stop under traffic, the collector is gone within seconds, everything it acknowledged is

@@ -117,6 +117,7 @@ async def events(request: Request) -> Response:
         _store(request).events(
             request.state.project,
             request.path_params["id"],
+            q=_text("q", request.query_params.get("q", "")) or None,
             cursor=request.query_params.get("cursor") or None,
             limit=_whole("limit", request.query_params.get("limit"), default=200, most=MAX_EVENTS),
         )
@@ -176,7 +177,7 @@ async def healthz(request: Request) -> Response:
     return JSON({"status": "ok", "service": "asyncops"})
 
 
-_GAUGES = frozenset({"queued_records", "sessions", "database_bytes"})
+_GAUGES = frozenset({"queued_records", "sessions", "unsearched_sessions", "database_bytes"})
 
 
 async def metrics(request: Request) -> Response:

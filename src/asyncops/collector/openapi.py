@@ -236,6 +236,7 @@ DOCUMENT: Schema = {
             "Its events, a page at a time, in order of arrival",
             _object({"events": _list(_schema("Event")), "next": _or_null(TEXT)}),
             _ID,
+            _asked("q", {"type": "string", "maxLength": 1_000}),
             _asked("limit", _at_most(1_000)),
             _CURSOR,
         ),

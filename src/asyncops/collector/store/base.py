@@ -244,7 +244,8 @@ class SessionQuery:
 
     Attributes:
         ids: Only these; all where none are named.
-        q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error.
+        q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error; or
+            words that all occur in what one event was given or returned: see `Store.events`.
         min_cost: Nano-dollars.
         cursor: Where the page before ended (`SessionPage.next`).
     """
@@ -382,9 +383,23 @@ class Store(Protocol):
         ...
 
     async def events(
-        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+        self,
+        project: str,
+        session_id: str,
+        *,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int = 200,
     ) -> EventPage:
         """
+        A page of a session's events.
+
+        Args:
+            q: Only closed events in whose name, params, returns, prompt, completion, attributes or
+                failure all these words occur, whatever their case and accents; "words in quotes"
+                next to each other; `be*` for words that begin so. A store may take a moment until
+                it finds what it has acknowledged.
+
         Raises:
             SessionNotFoundError: There is no such session.
             ValueError: The cursor is not one of such a list.

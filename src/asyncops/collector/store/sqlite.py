@@ -3,6 +3,7 @@ The store of one machine: a SQLite file, one thread that writes, a few connectio
 
 The writer takes everything that waits for it into one transaction, so that many small requests
 share one commit and a batch grows by itself under load. Whoever waits is told after the commit.
+While nobody waits it makes what it stored searchable.
 """
 
 from __future__ import annotations
@@ -53,12 +54,19 @@ from .sqlite_reader import (
     read_timeline,
 )
 from .sqlite_schema import open_reader, open_writer
+from .sqlite_texts import index_texts
 from .sqlite_writer import SQLiteWriter
 
 __all__ = ["SQLiteStore"]
 
 MAX_GROUP_RECORDS = 5_000
 """How many records go into one transaction, give or take a batch."""
+
+SEARCHABLE_SECONDS = 0.5
+"""How long events wait for others before their words are indexed, in as few transactions."""
+
+SEARCH_RETRY_SECONDS = 5.0
+"""How long indexing pauses after it failed."""
 
 READERS = 4
 """How many questions are answered at once."""
@@ -117,6 +125,8 @@ class SQLiteStore:
         self._writer = SQLiteWriter(open_writer(path, busy_timeout=busy_timeout))
         self._files = _files(self.path)
         self._trouble = ""
+        self._search_trouble = ""
+        self._index_at: float | None = time.monotonic()  # what a store before this one left
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
         self._batches = 0
@@ -194,10 +204,15 @@ class SQLiteStore:
         ended = False
         while not ended:
             jobs = self._waiting()
+            if not jobs:
+                self._index()
+                continue
             ended = jobs[-1] is None
             batches = [job for job in jobs if job and isinstance(job.what, Batch)]
             if batches:
                 self._settle(batches, self._add_group(batches))
+                if self._index_at is None:
+                    self._index_at = time.monotonic() + SEARCHABLE_SECONDS
             for job in jobs:
                 if job and not isinstance(job.what, Batch):
                     self._settle([job], [self._perform(job.what)])
@@ -208,9 +223,14 @@ class SQLiteStore:
 
     def _waiting(self) -> list[_Job[Any] | None]:
         """
-        The jobs that wait now, at least one, about a transaction's worth; None comes last.
+        The jobs that wait now, about a transaction's worth; None comes last. There is none where
+        it is time to index, and nobody waits.
         """
-        jobs = [self._jobs.get()]
+        patience = None if self._index_at is None else max(self._index_at - time.monotonic(), 0.0)
+        try:
+            jobs = [self._jobs.get(timeout=patience)]
+        except queue.Empty:
+            return []
         records = 0
         while jobs[-1] is not None and records < MAX_GROUP_RECORDS:
             records += jobs[-1].records
@@ -219,6 +239,21 @@ class SQLiteStore:
             except queue.Empty:
                 break
         return jobs
+
+    def _index(self) -> None:
+        """
+        Make some of what was stored searchable, in little time: somebody may come meanwhile.
+        """
+        try:
+            more = index_texts(self._writer.connection)
+        except sqlite3.Error as error:
+            if not self._trouble and str(error) != self._search_trouble:
+                self._search_trouble = str(error)
+                _logger.warning("What is stored in %s cannot be searched: %s", self.path, error)
+            self._index_at = time.monotonic() + SEARCH_RETRY_SECONDS
+        else:
+            self._search_trouble = ""
+            self._index_at = time.monotonic() if more else None
 
     def _add_group(self, group: Sequence[_Job[Outcome]]) -> list[Outcome | Exception]:
         batches = [job.what for job in group if isinstance(job.what, Batch)]
@@ -313,9 +348,15 @@ class SQLiteStore:
         return await self._read(read_session, project, session_id, self._moment())
 
     async def events(
-        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+        self,
+        project: str,
+        session_id: str,
+        *,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int = 200,
     ) -> EventPage:
-        return await self._read(read_events, project, session_id, cursor=cursor, limit=limit)
+        return await self._read(read_events, project, session_id, q=q, cursor=cursor, limit=limit)
 
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None:
         return await self._read(read_event, project, session_id, event_id)
@@ -340,7 +381,7 @@ class SQLiteStore:
         return await self._read(read_key_project, key_hash)
 
     async def statistics(self) -> Mapping[str, float | Mapping[str, float]]:
-        sessions, database_bytes = await self._read(_size)
+        sessions, unsearched, database_bytes = await self._read(_size)
         return {
             "records": self._writer.records,
             "duplicates": self._writer.duplicates,
@@ -351,6 +392,7 @@ class SQLiteStore:
             "transactions": self._transactions,
             "queued_records": self._queued_records,
             "sessions": sessions,
+            "unsearched_sessions": unsearched,
             "database_bytes": database_bytes,
         }
 
@@ -412,11 +454,15 @@ def _files(path: Path) -> tuple[tuple[int, int], ...]:
     return tuple(files)
 
 
-def _size(connection: sqlite3.Connection) -> tuple[int, int]:
+def _size(connection: sqlite3.Connection) -> tuple[int, int, int]:
     """
-    How many sessions there are, and how many bytes the file takes.
+    How many sessions there are, how many of them have events that are not searchable yet, and how
+    many bytes the file takes.
     """
     (sessions,) = connection.execute("SELECT COUNT(*) FROM sessions").fetchone()
+    (unsearched,) = connection.execute(
+        "SELECT COUNT(*) FROM sessions INDEXED BY sessions_unsearched WHERE searched_seq < last_seq"
+    ).fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
-    return sessions, pages * page_bytes
+    return sessions, unsearched, pages * page_bytes

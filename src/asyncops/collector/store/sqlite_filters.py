@@ -17,8 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 
 from .base import LEASE_SECONDS, SessionQuery
+from .sqlite_schema import SEQ_BITS
+from .sqlite_texts import match, sessions_with
 
 __all__ = ["DIED", "STATE", "Filter", "Moment", "few", "filters"]
 
@@ -74,14 +77,17 @@ class Filter:
 
     Attributes:
         condition: True of a session `s` that passes.
-        keys: The keys of all sessions that pass, and perhaps of others, out of an index.
+        keys: The keys of all sessions that pass, and perhaps of others, out of an index; None where
+            there are known to be many.
     """
 
     condition: str
-    keys: str
+    keys: str | None
 
 
-def filters(query: SessionQuery, parameters: dict[str, Any]) -> Iterator[Filter]:
+def filters(
+    connection: sqlite3.Connection, query: SessionQuery, parameters: dict[str, Any]
+) -> Iterator[Filter]:
     """
     The filters of *query*; their values go into *parameters*, beside `project` and a `Moment`'s.
     """
@@ -123,12 +129,13 @@ def filters(query: SessionQuery, parameters: dict[str, Any]) -> Iterator[Filter]
         condition = "CASE WHEN s.costs_known THEN s.cost ELSE -1 END >= :min_cost"
         yield Filter(condition, f"{keys} {condition}")
     if query.q:
-        yield _search(query.q, parameters)
+        yield _search(connection, query.q, parameters)
 
 
-def _search(text: str, parameters: dict[str, Any]) -> Filter:
+def _search(connection: sqlite3.Connection, text: str, parameters: dict[str, Any]) -> Filter:
     """
-    The sessions that *text* occurs in: in the id, or in what was said of them.
+    The sessions that *text* occurs in: in the id, in what was said of them, or, word by word, in
+    one of their events.
     """
     if "\0" in text:
         return Filter("FALSE", "SELECT NULL WHERE FALSE")  # LIKE would read only up to there
@@ -138,18 +145,41 @@ def _search(text: str, parameters: dict[str, Any]) -> Filter:
         "SELECT l.key FROM labels l WHERE l.project = :project"
         f" AND l.kind IN ('tag', 'session', 'reason', 'name', 'error') AND l.text {like}"
     )
-    sessions = f"SELECT sl.session FROM session_labels sl WHERE sl.label IN ({labels})"
     keys = "SELECT s.key FROM sessions s WHERE s.project = :project AND"
-    found = [(f"EXISTS ({sessions} AND sl.session = s.key)", sessions)]
+    found = [
+        Filter(
+            # +: a session has few labels, but many may hold the text
+            "EXISTS (SELECT 1 FROM session_labels sl"
+            f" WHERE sl.session = s.key AND +sl.label IN ({labels}))",
+            f"SELECT sl.session FROM session_labels sl WHERE sl.label IN ({labels})",
+        )
+    ]
     if _ID.fullmatch(text):
         condition = f"(s.id {like} OR replace(s.id, '-', '') {like})"
-        found.append((condition, f"{keys} {condition}"))
+        found.append(Filter(condition, f"{keys} {condition}"))
     if text.lower() in DIED:
         condition = f"(s.end_state IS NULL AND {_HEARD} < :silent_since)"
-        found.append((condition, f"{keys} {condition}"))
+        found.append(Filter(condition, f"{keys} {condition}"))
+    if (words := match(text)) is not None:
+        found.append(_said(connection, words, parameters))
+    known = [filter.keys for filter in found if filter.keys is not None]
     return Filter(
-        f"({' OR '.join(condition for condition, _ in found)})",
-        " UNION ".join(keys for _, keys in found),
+        f"({' OR '.join(filter.condition for filter in found)})",
+        " UNION ".join(known) if len(known) == len(found) else None,
+    )
+
+
+def _said(connection: sqlite3.Connection, words: str, parameters: dict[str, Any]) -> Filter:
+    sessions = sessions_with(connection, words)
+    if sessions is not None:
+        parameters["said"] = msgspec.json.encode(sessions).decode()
+        keys = "SELECT value FROM json_each(:said)"
+        return Filter(f"s.key IN ({keys})", keys)
+    parameters["words"] = words
+    return Filter(
+        "EXISTS (SELECT 1 FROM texts WHERE texts MATCH :words AND rowid"
+        f" BETWEEN s.key << {SEQ_BITS} AND (s.key + 1) << {SEQ_BITS})",
+        None,
     )
 
 
@@ -162,6 +192,8 @@ def few(
     """
     fewest: list[int] | None = None
     for filter in filters:
+        if filter.keys is None:
+            continue
         limit = FEW + 1 if fewest is None else len(fewest)
         keys = {
             key

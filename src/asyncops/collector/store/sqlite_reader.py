@@ -40,6 +40,7 @@ from .base import (
 from .fold import fold
 from .sqlite_filters import DIED, STATE, Moment, few, filters
 from .sqlite_schema import DAY, SEQ_BITS, event_id, event_number
+from .sqlite_texts import match
 from .sqlite_writer import read_statements
 
 __all__ = [
@@ -101,7 +102,7 @@ def read_sessions(
         "limit": query.limit + 1,
         "as_of": moment.now,
     }
-    asked = list(filters(query, parameters))
+    asked = list(filters(connection, query, parameters))
     conditions = ["s.project = :project", *(filter.condition for filter in asked)]
     sort = _SORTS[query.sort]
     if query.cursor is not None:
@@ -258,6 +259,7 @@ def read_events(
     project: str,
     session_id: str,
     *,
+    q: str | None,
     cursor: str | None,
     limit: int,
 ) -> EventPage:
@@ -267,10 +269,22 @@ def read_events(
             raise ValueError(f"no cursor of a list of events: {cursor[:100]!r}")
         after = int(cursor)
     first, last = _keys_after(connection, project, session_id, after)
+    parameters: list[str | int]
+    if q is None:
+        order = "e.key"
+        found, parameters = f"{_FROM_EVENTS} WHERE {order}", [first, last]
+    elif (words := match(q)) is None:
+        return EventPage(events=(), next=None)
+    else:
+        order = "texts.rowid"
+        found = (
+            f"FROM texts CROSS JOIN events e ON e.key = {order}"
+            f" JOIN sources so ON so.key = e.source WHERE texts MATCH ? AND {order}"
+        )
+        parameters = [words, first, last]
     rows = connection.execute(
-        f"SELECT {_EVENT}, e.payload {_FROM_EVENTS}"
-        " WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
-        (first, last, limit + 1),
+        f"SELECT {_EVENT}, e.payload {found} BETWEEN ? AND ? ORDER BY {order} LIMIT ?",
+        (*parameters, limit + 1),
     ).fetchall()
     events = tuple(_event_detail(row) for row in rows[:limit])
     return EventPage(events=events, next=str(events[-1].summary.seq) if len(rows) > limit else None)

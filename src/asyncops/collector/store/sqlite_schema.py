@@ -29,7 +29,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 3
+VERSION = 4
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -54,6 +54,17 @@ CREATE INDEX sessions_duration ON sessions (project, MAX(0, ended_at - started_a
     WHERE end_state IS NOT NULL;
 """
 """What lists of sessions are sorted and narrowed down by."""
+
+TEXTS = """
+CREATE INDEX session_labels_session ON session_labels (session);
+CREATE INDEX sessions_unsearched ON sessions (key) WHERE searched_seq < last_seq;
+CREATE VIRTUAL TABLE texts USING fts5 (
+    text, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+"""
+"""
+What is searched beside labels: the words of closed events, by the event's key (sqlite_texts.py).
+"""
 
 DAYS = """
 CREATE TABLE days (                 -- of the sessions that ended, by the day they started
@@ -123,6 +134,7 @@ CREATE TABLE sessions (
     video TEXT,
     tags TEXT NOT NULL DEFAULT '[]',  -- JSON
     last_seq INTEGER NOT NULL DEFAULT 0,      -- of its events
+    searched_seq INTEGER NOT NULL DEFAULT 0,  -- the words of those up to this one are in texts
     cost INTEGER NOT NULL DEFAULT 0,
     costs_known INTEGER NOT NULL DEFAULT 0,
     costs_unknown INTEGER NOT NULL DEFAULT 0,
@@ -208,6 +220,7 @@ CREATE TABLE session_models (
     PRIMARY KEY (session, model)
 ) WITHOUT ROWID;
 
+{TEXTS}
 {DAYS}
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
@@ -246,18 +259,18 @@ INSERT INTO day_models SELECT s.project, s.started_at / {DAY}, m.model, SUM(m.ca
     {_total("m.prompt_tokens")}, {_total("m.completion_tokens")}, {_total("m.cost")},
     SUM(m.costs_known), SUM(m.costs_unknown)
     FROM session_models m JOIN sessions s ON s.key = m.session GROUP BY 1, 2, 3;
-INSERT OR IGNORE INTO labels (project, kind, text)
-    SELECT project, 'session', name FROM sessions WHERE name IS NOT NULL;
-INSERT OR IGNORE INTO labels (project, kind, text)
-    SELECT project, 'reason', substr(reason, 1, {MAX_LABEL_CHARS}) FROM sessions
-    WHERE reason IS NOT NULL;
-INSERT INTO session_labels SELECT l.key, s.key FROM sessions s JOIN labels l
-    ON l.project = s.project AND l.kind = 'session' AND l.text = s.name;
-INSERT INTO session_labels SELECT l.key, s.key FROM sessions s JOIN labels l
-    ON l.project = s.project AND l.kind = 'reason' AND l.text = substr(s.reason, 1, {
-        MAX_LABEL_CHARS
-    });
+CREATE TEMP TABLE said AS
+    SELECT project, key, 'session' AS kind, name AS text FROM sessions WHERE name IS NOT NULL
+    UNION ALL SELECT project, key, 'reason', substr(reason, 1, {MAX_LABEL_CHARS})
+    FROM sessions WHERE reason IS NOT NULL;
+INSERT OR IGNORE INTO labels (project, kind, text) SELECT project, kind, text FROM said;
+INSERT INTO session_labels
+    SELECT l.key, said.key FROM said JOIN labels l USING (project, kind, text);
+DROP TABLE said;
 """,
+    3: f"""
+ALTER TABLE sessions ADD COLUMN searched_seq INTEGER NOT NULL DEFAULT 0;
+{TEXTS}""",
 }
 """What makes the tables of a version those of the next."""
 
