@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -32,7 +32,7 @@ from asyncops._events import (
     SourceRecord,
     SucceededEvent,
 )
-from asyncops._redaction import REDACTED, is_secret_name
+from asyncops._redaction import REDACTED, is_secret_name, may_hold_secrets
 from asyncops._wire import (
     MAX_DEPTH,
     MAX_RECORD_BYTES,
@@ -42,6 +42,7 @@ from asyncops._wire import (
     label,
     number_line,
     tombstone,
+    without_secrets,
 )
 
 SESSION = "0198a0b0-0000-7000-8000-000000000000"
@@ -442,6 +443,62 @@ def test_what_only_mentions_secrets_stays(text: str) -> None:
     Prose and source code that merely speak of secrets are kept as they are.
     """
     assert {"body": text} == kept({"body": text})
+
+
+WORDS = (
+    "api access private secret signing encryption ssh account master license key keys Key KEY Api"
+    " token Token tokens accesstoken refreshtoken auth AUTH authorization password PassWord passw"
+    " passphrase pwd jwt Cookie cookies credential monkey author prompt_tokens user"
+).split()
+BETWEEN = [*"_-. \n\"\\éİſK:='\t\x00&?/@[],1\u2028", "", "--", ": ", '\\"', "_" * 29, "_" * 40]  # noqa: RUF001
+SHAPES = (
+    "sk- rk_ ghp_ github_pat_ AKIA ASIA AIza xoxb- hf_ npm_ glpat- aops_ eyJ :// @"
+    " .aaaaaaaaaa.bbbbbbbb hunter2 abcdefghijklmnop ABCDEFGHIJ012345 a1B2c3D4e5F6g7H8i9J0k1L2m3N4"
+).split()
+SHAPES += ["Bearer ", "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----"]
+TEXTS = st.lists(
+    st.sampled_from(WORDS) | st.sampled_from(BETWEEN) | st.sampled_from(SHAPES), max_size=7
+).map("".join)
+TELLING = (
+    TEXTS
+    | st.dictionaries(TEXTS, TEXTS | st.booleans() | st.none(), max_size=2)
+    | st.tuples(TEXTS, TEXTS)
+    | st.lists(st.tuples(TEXTS, TEXTS), max_size=2)
+    | st.builds(json.dumps, st.dictionaries(TEXTS, TEXTS, max_size=2))
+)
+
+
+@settings(max_examples=1_000)
+@given(TELLING)
+def test_quick_look_misses_no_secret(value: Any) -> None:
+    """
+    Whatever names, separators and beginnings of keys a value is made of: what the quick look lets
+    pass is what the careful way leaves as it is.
+    """
+    encoder = Encoder()
+    assert json.loads(encoder._rebuilt(value)) == json.loads(encoder.json(value))
+    assert json.loads(encoder._rebuilt({"a": value})) == json.loads(
+        bytes(encoder.arguments({"a": value}))
+    )
+    if type(value) is str and not may_hold_secrets(value.encode()):
+        assert value == without_secrets(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"usage": {"prompt_tokens": 5, "completion_tokens": 7}},
+        {"key": "a", "monkey": "b", "rows": [{"key": 1}]},
+        "the key point: passengers, authors and tokens",
+        "see https://host/a_b_c?page=2, and mail x@host",
+    ],
+    ids=["usage", "key", "prose", "address"],
+)
+def test_what_models_and_tools_say_takes_the_quick_way(value: object) -> None:
+    """
+    Words of every day that only remind of secrets do not make a value ten times as dear.
+    """
+    assert not may_hold_secrets(msgspec.json.encode(value))
 
 
 def test_pairs_of_name_and_secret() -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import attrs
 
 __all__ = [
     "REDACTED",
@@ -55,23 +57,106 @@ def is_secret_name(name: str) -> bool:
     return any(b in ("key", "keys") and a in _SECRET_KEYS for a, b in itertools.pairwise(words))
 
 
-def may_hold_secrets(low: str) -> bool:
+def may_hold_secrets(data: bytes, *, members: int = 0) -> bool:
     """
-    Whether any rule here could match in the JSON or text *low*, which is in lower case: False only
-    where that is certain.
+    Whether any rule here could match in *data*, JSON or text in UTF-8: False only where that is
+    certain.
 
-    Looks for substrings without which none can match. Written out, because a loop over them takes
-    eight times as long as the searches themselves.
+    Looks for what no rule can match without, in as few passes over the text as can be: an
+    expression that begins with one letter finds that letter ten times as fast as an expression
+    with many beginnings finds the next of those, and a letter that is not there at all is found
+    missing faster than anything else.
+
+    Args:
+        data: JSON that msgspec made, or text.
+        members: How many names there are in it that are known not to be those of secrets.
     """
-    return (
-        "key" in low or "token" in low or "pass" in low or "secret" in low or "auth" in low
-        or "pwd" in low or "credential" in low or "cookie" in low or "jwt" in low
-        or "bearer" in low or "sk-" in low or "sk_" in low or "rk-" in low or "rk_" in low
-        or ("gh" in low and ("_pat_" in low or "ghp_" in low or "gho_" in low
-                             or "ghu_" in low or "ghs_" in low or "ghr_" in low))
-        or "://" in low or "eyj" in low or "aiza" in low or "akia" in low or "asia" in low
-        or "xox" in low or "hf_" in low or "npm_" in low or "glpat-" in low or "aops_" in low
-    )  # fmt: skip
+    text = data.decode("latin-1")  # what is not ASCII matters to no rule
+    # a name stands before ":" or "=", or it is the first of a pair
+    if (text.count(":") > members or "=" in text or "[" in text) and _may_name_secrets(
+        data.lower().decode("latin-1")
+    ):
+        return True
+    look = _looks()
+    return bool(
+        ("-" in text and (look.dash(text) or "-----BEGIN " in text))
+        or ("_" in text and look.underscore(text))
+        or ("A" in text and look.a(text))
+        or ("J" in text and "eyJ" in text)
+        or ("@" in text and look.colon(text))
+        or "earer " in text
+    )
+
+
+def _may_name_secrets(low: str) -> bool:
+    """
+    Whether the JSON or text *low*, in lower case, could hold the name of a secret.
+    """
+    look = _looks()
+    if (
+        look.w(low)
+        or "secret" in low
+        or "credential" in low
+        or "passphrase" in low
+        or ("auth" in low and look.auth(low))
+    ):
+        return True
+    for found in look.k(low):
+        if found[0] != "key":
+            return True
+        # "key" is what many things are called: what matters is the word before it
+        begin = max(found.start() - _BEFORE_KEY, 0)
+        before = low[begin : found.start()]
+        if look.before_key(before) or (begin and look.cut_off(before)):
+            return True
+    return False
+
+
+_BEFORE_KEY = 32
+"""How far is looked back for the word before "key"; one that begins earlier may be any."""
+
+
+@attrs.frozen
+class _Looks:
+    """
+    Searches for what secrets have in common; each begins with one letter.
+    """
+
+    w: Callable[[str], object]
+    k: Callable[[str], Iterator[re.Match[str]]]
+    auth: Callable[[str], object]
+    before_key: Callable[[str], object]
+    cut_off: Callable[[str], object]
+    dash: Callable[[str], object]
+    underscore: Callable[[str], object]
+    a: Callable[[str], object]
+    colon: Callable[[str], object]
+
+
+@functools.cache
+def _looks() -> _Looks:
+    """
+    Made when first needed, as `_compiled` says.
+    """
+    # what stands between two words of a name is neither letter nor digit, but may be escaped
+    between = r"(?:[^a-z0-9]|\\[a-z0-9]{1,5})*"
+    run = r"(?=[0-9A-Za-z_\x80-\xff-]{%d})"
+    return _Looks(
+        w=re.compile(r"w(?:d(?<=pwd)|t(?<=jwt)|(?<=passw))").search,
+        # token counts are told with nearly every call of a model: "tokens" is no secret's name
+        k=re.compile(
+            r"k(?:ey|en(?<=token)(?:(?!s)|(?<=accesstoken)|(?<=refreshtoken))|ie(?<=cookie))"
+        ).finditer,
+        auth=re.compile(r"auth(?:orization|(?![a-z0-9]))").search,
+        before_key=re.compile(rf"(?:{'|'.join(sorted(_SECRET_KEYS))}){between}\Z").search,
+        cut_off=re.compile(rf"[a-z0-9]*{between}\Z").match,
+        dash=re.compile(rf"-{run % 10}(?:(?<=[sr]k-)|(?<=glpat-)|(?<=xox[a-z]-))").search,
+        underscore=re.compile(
+            rf"_{run % 16}(?:(?<=[sr]k_)|(?<=gh[pousr]_)|(?<=_pat_)|(?<=hf_)|(?<=npm_)|(?<=aops_))"
+        ).search,
+        a=re.compile(r"A(?:Iza|[KS]IA)").search,
+        colon=re.compile(r"://[^/@:]{0,1024}:[^/?#]{1,1024}@").search,  # four bytes a character
+    )
 
 
 # The shapes are the vendors' published ones (key prefixes of OpenAI, Anthropic, Stripe, GitHub,

@@ -263,9 +263,12 @@ class Encoder:
         `payload` of *values* that stand under names none of which is that of a secret.
         """
         try:
-            if self.redact is None and _SCALARS.issuperset(map(type, values.values())):
+            are_scalars = _SCALARS.issuperset(map(type, values.values()))
+            if self.redact is None and (are_scalars or not _is_large(values)):
                 data = _encoder.encode(values)
-                if self._is_plain(data):
+                if self._is_plain(data) and (
+                    are_scalars or _is_harmless(data, members=len(values))
+                ):
                     return msgspec.Raw(data)
         except Exception:  # noqa: S110 - as above
             pass
@@ -358,14 +361,13 @@ def _is_large(value: object) -> bool:
     return hasattr(value, "__len__") and len(value) > MAX_PLAIN_BYTES
 
 
-def _is_harmless(data: bytes) -> bool:
+def _is_harmless(data: bytes, *, members: int = 0) -> bool:
     """
     Whether *data* can hold neither a secret nor too deep a nest: true only when that is certain.
     """
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         return False
-    # `in` is four times as fast on text as on bytes
-    return not may_hold_secrets(data.lower().decode("latin-1"))
+    return not may_hold_secrets(data, members=members)
 
 
 # -- the careful way --------------------------------------------------------------------------
@@ -424,12 +426,15 @@ class _Rebuilder:
         room = max(self._left, 0)
         size = len(value)
         text = _valid_unicode(value[:room] if size > room else value)
-        text = without_secrets(text)
-        if size > room or len(text.encode()) > room:
+        data = text.encode()
+        if may_hold_secrets(data):
+            text = without_secrets(text)
+            data = text.encode()
+        if size > room or len(data) > room:
             head = text[: min(HEAD_CHARS, room)]
             self._left -= len(head) + 64
             return {"$truncated": "string", "size": size, "head": head}
-        self._left -= len(text.encode()) + 3
+        self._left -= len(data) + 3
         return text
 
     def _bytes(self, value: bytes) -> Any:
