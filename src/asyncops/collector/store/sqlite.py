@@ -65,6 +65,12 @@ MAX_GROUP_RECORDS = 5_000
 SEARCHABLE_SECONDS = 0.5
 """How long events wait for others before their words are indexed, in as few transactions."""
 
+BUSY = 0.4
+"""
+The part of a processor that this process uses beside indexing from which on it is busy: then only
+one transaction in `SEARCHABLE_SECONDS` indexes, some 1,000 events a second at a few percent.
+"""
+
 SEARCH_RETRY_SECONDS = 5.0
 """How long indexing pauses after it failed."""
 
@@ -126,6 +132,7 @@ class SQLiteStore:
         self._files = _files(self.path)
         self._trouble = ""
         self._search_trouble = ""
+        self._indexed = time.monotonic(), time.process_time()
         self._index_at: float | None = time.monotonic()  # what a store before this one left
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
@@ -242,8 +249,11 @@ class SQLiteStore:
 
     def _index(self) -> None:
         """
-        Make some of what was stored searchable, in little time: somebody may come meanwhile.
+        Make some of what was stored searchable, in little time: somebody may come meanwhile. That
+        nobody waits for the writer does not mean that there is nothing to do: bodies are read
+        before they come to it.
         """
+        began = time.thread_time()
         try:
             more = index_texts(self._writer.connection)
         except sqlite3.Error as error:
@@ -251,9 +261,18 @@ class SQLiteStore:
                 self._search_trouble = str(error)
                 _logger.warning("What is stored in %s cannot be searched: %s", self.path, error)
             self._index_at = time.monotonic() + SEARCH_RETRY_SECONDS
+            return
+        self._search_trouble = ""
+        now, used = time.monotonic(), time.process_time()
+        since, used_then = self._indexed
+        self._indexed = now, used
+        others = used - used_then - (time.thread_time() - began)
+        if not more:
+            self._index_at = None
+        elif others > BUSY * (now - since):
+            self._index_at = now + SEARCHABLE_SECONDS
         else:
-            self._search_trouble = ""
-            self._index_at = time.monotonic() if more else None
+            self._index_at = now
 
     def _add_group(self, group: Sequence[_Job[Outcome]]) -> list[Outcome | Exception]:
         batches = [job.what for job in group if isinstance(job.what, Batch)]
