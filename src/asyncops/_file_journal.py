@@ -176,8 +176,10 @@ class FileJournal(Numbering):
         Drop old events where the journals take more than *max_bytes*.
         """
         try:
-            if not self._reading.acquire(timeout=0.2) or self._is_reading:
-                return  # we are called from inside a read, by a finalizer: the next time will do
+            # Who reads looks after the limit itself (`maintain`), so a call that records does not
+            # wait for it; or we are called from inside a read, by a finalizer.
+            if not self._reading.acquire(blocking=False) or self._is_reading:
+                return
             gone = keep_to_limit(
                 self._root, max_bytes, own=self.directory, settled=self._acknowledged,
                 kept=self._reader.after, done=self._compacted,
