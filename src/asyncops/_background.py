@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from ._giving_way import give_way
 from ._log import trouble
 
 __all__ = ["Background", "background"]
@@ -201,6 +202,7 @@ class Background:
 
 
 def _serve(loop: _Loop, first: Callable[[], None]) -> None:
+    give_way()  # who started us goes on first
     first()
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(_went_wrong)
