@@ -10,9 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator
-
-import attrs
+from collections.abc import Iterator
 
 __all__ = [
     "REDACTED",
@@ -116,47 +114,34 @@ _BEFORE_KEY = 32
 """How far is looked back for the word before "key"; one that begins earlier may be any."""
 
 
-@attrs.frozen
 class _Looks:
     """
     Searches for what secrets have in common; each begins with one letter.
     """
 
-    w: Callable[[str], object]
-    k: Callable[[str], Iterator[re.Match[str]]]
-    auth: Callable[[str], object]
-    before_key: Callable[[str], object]
-    cut_off: Callable[[str], object]
-    dash: Callable[[str], object]
-    underscore: Callable[[str], object]
-    a: Callable[[str], object]
-    colon: Callable[[str], object]
-
-
-@functools.cache
-def _looks() -> _Looks:
-    """
-    Made when first needed, as `_compiled` says.
-    """
-    # what stands between two words of a name is neither letter nor digit, but may be escaped
-    between = r"(?:[^a-z0-9]|\\[a-z0-9]{1,5})*"
-    run = r"(?=[0-9A-Za-z_\x80-\xff-]{%d})"
-    return _Looks(
-        w=re.compile(r"w(?:d(?<=pwd)|t(?<=jwt)|(?<=passw))").search,
+    def __init__(self) -> None:
+        # what stands between two words of a name is neither letter nor digit, but may be escaped
+        between = r"(?:[^a-z0-9]|\\[a-z0-9]{1,5})*"
+        run = r"(?=[0-9A-Za-z_\x80-\xff-]{%d})"
+        self.w = re.compile(r"w(?:d(?<=pwd)|t(?<=jwt)|(?<=passw))").search
         # token counts are told with nearly every call of a model: "tokens" is no secret's name
-        k=re.compile(
+        self.k = re.compile(
             r"k(?:ey|en(?<=token)(?:(?!s)|(?<=accesstoken)|(?<=refreshtoken))|ie(?<=cookie))"
-        ).finditer,
-        auth=re.compile(r"auth(?:orization|(?![a-z0-9]))").search,
-        before_key=re.compile(rf"(?:{'|'.join(sorted(_SECRET_KEYS))}){between}\Z").search,
-        cut_off=re.compile(rf"[a-z0-9]*{between}\Z").match,
-        dash=re.compile(rf"-{run % 10}(?:(?<=[sr]k-)|(?<=glpat-)|(?<=xox[a-z]-))").search,
-        underscore=re.compile(
+        ).finditer
+        self.auth = re.compile(r"auth(?:orization|(?![a-z0-9]))").search
+        self.before_key = re.compile(rf"(?:{'|'.join(sorted(_SECRET_KEYS))}){between}\Z").search
+        self.cut_off = re.compile(rf"[a-z0-9]*{between}\Z").match
+        self.dash = re.compile(rf"-{run % 10}(?:(?<=[sr]k-)|(?<=glpat-)|(?<=xox[a-z]-))").search
+        self.underscore = re.compile(
             rf"_{run % 16}(?:(?<=[sr]k_)|(?<=gh[pousr]_)|(?<=_pat_)|(?<=hf_)|(?<=npm_)|(?<=aops_))"
-        ).search,
-        a=re.compile(r"A(?:Iza|[KS]IA)").search,
-        colon=re.compile(r"://[^/@:]{0,1024}:[^/?#]{1,1024}@").search,  # four bytes a character
-    )
+        ).search
+        self.a = re.compile(r"A(?:Iza|[KS]IA)").search
+        # 256 characters, each of up to four bytes
+        self.colon = re.compile(r"://[^/@:]{0,1024}:[^/?#]{1,1024}@").search
+
+
+_looks = functools.cache(_Looks)
+"""Made when first needed, as `_compiled` says."""
 
 
 # The shapes are the vendors' published ones (key prefixes of OpenAI, Anthropic, Stripe, GitHub,
