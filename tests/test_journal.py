@@ -33,7 +33,7 @@ from asyncops._directory import (
     take_lock,
 )
 from asyncops._file_journal import FileJournal
-from asyncops._frames import Reader
+from asyncops._frames import WINDOW_BYTES, Reader, frame
 from asyncops._journal import Journal, MemoryJournal
 
 SOURCE = "0198a0b0-0000-7000-8000-00000000000a"
@@ -311,6 +311,24 @@ def test_rubbish_between_frames(
         if isinstance(part, int) and part + 1 > max(wanted, default=0):
             wanted.append(part + 1)
     assert set(wanted) <= set(found)
+
+
+@pytest.mark.parametrize("rubbish", [0, 1, 100, WINDOW_BYTES - 30, WINDOW_BYTES, 2**20, 5 * 2**20])
+def test_longer_than_what_is_read_at_once(tmp_path: Path, rubbish: int) -> None:
+    """
+    Frames and rubbish may be longer than what is read of a segment at once, and lie across its end.
+    """
+    sizes = [10, WINDOW_BYTES - 70, WINDOW_BYTES, 10, 3 * WINDOW_BYTES, 2**21 - 50, 10, 10]
+    frames = [
+        frame(b'{"seq":%d,"x":"%b"}\n' % (seq, b"x" * size), seq, 0)
+        for seq, size in enumerate(sizes, 1)
+    ]
+    every = list(range(1, len(sizes) + 1))
+
+    assert every == read_bytes(tmp_path, bytes(rubbish).join(frames))
+    torn = frames[4][:-1] + bytes(rubbish)
+    found = read_bytes(tmp_path, b"".join([*frames[:4], torn, *frames[5:]]))
+    assert [seq for seq in every if seq != 5] == found
 
 
 def test_record_larger_than_asked_for(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "FINAL",
     "FRAME_BYTES",
     "LOST",
+    "WINDOW_BYTES",
     "Chunk",
     "Frame",
     "Reader",
@@ -189,15 +190,12 @@ class Reader:
                     self.after = seq
                 self.finished = bool(flags & FINAL)
                 at = end
-            self._offset += at
             if len(data) < want:
+                self._offset += at
                 return False
-            if at:
-                want = WINDOW_BYTES
-            elif want < _MAX_LINE_BYTES:  # is it rubbish, or a long frame? any one fits in this
-                want = _MAX_LINE_BYTES + FRAME_BYTES
-            else:
-                self._offset += want - FRAME_BYTES  # nothing but rubbish, as far as we can see
+            cut = _cut_off(data, at)
+            self._offset += cut
+            want = WINDOW_BYTES if cut else _MAX_LINE_BYTES + FRAME_BYTES  # any frame fits in this
             give_way()
 
     def _following(self) -> str | None:
@@ -291,6 +289,19 @@ def _next_good(data: bytes, at: int) -> int | None:
             return at
         at += 1
     return None
+
+
+def _cut_off(data: bytes, start: int) -> int:
+    """
+    Where, from *start* on, a frame may begin that goes on after *data*.
+    """
+    at, last = start, len(data) - FRAME_BYTES
+    while 0 <= (at := data.find(_MAGIC, at)) <= last:
+        _, version, _, length, _, _ = _FRAME.unpack_from(data, at)
+        if version == _VERSION and length <= _MAX_LINE_BYTES and at + length > last:
+            return at
+        at += 1
+    return max(start, last + 1)
 
 
 class _Recorded(msgspec.Struct):
