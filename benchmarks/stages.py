@@ -62,7 +62,7 @@ def in_turn(called: Any) -> Callable[[int], float]:
 
 def stages(fd: int, journal: FileJournal) -> dict[str, Callable[[], object]]:
     """
-    The pieces of a recorded call `f(n)`, by what they do; what is written goes to *fd* or *journal*.
+    The pieces of a recorded call `f(n)`, by what they do; they write to *fd* or *journal*.
     """
     encoder = Encoder()
     now = _clock.wall_ns()

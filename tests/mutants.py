@@ -437,8 +437,8 @@ MUTANTS = [
     Mutant(
         "the quick way is for what is harmless",
         "_wire.py",
-        "                if self._is_plain(data) and _is_harmless(data):\n",
-        "                if self._is_plain(data):\n",
+        "                if len(data) <= self._plain_bytes and _is_harmless(data):\n",
+        "                if len(data) <= self._plain_bytes:\n",
         (f"{WIRE}::test_secret_names",),
     ),
     Mutant(

@@ -148,10 +148,10 @@ class FileJournal(Numbering):
         if written != len(data):
             _take_back(self._fd, written)
         self._kept = seq
-        self._size += written
+        size = self._size = self._size + written
         if self._fsync:
             os.fdatasync(self._fd)
-        if self._size >= self._segment_bytes:
+        if size >= self._segment_bytes:
             self._roll(seq + 1)
 
     def _roll(self, first_seq: int) -> None:

@@ -96,9 +96,13 @@ class Span:
     """
 
     __slots__ = (
-        "__dict__", "_capture", "_params", "_token", "agent", "announced", "attributes", "id",
-        "kind", "name", "opened_at", "params", "parent_id", "returns", "session", "started_at",
+        "__dict__", "_params", "_token", "agent", "attributes", "id", "kind", "name", "opened_at",
+        "params", "parent_id", "returns", "session", "started_at",
     )  # fmt: skip
+
+    # few spans have these, so few spans pay for them
+    announced = False
+    _capture: _Capture | None = None
 
     def __init__(
         self,
@@ -120,8 +124,8 @@ class Span:
         self.session: ActiveSession | None = None
         self.started_at = 0
         self.opened_at = 0
-        self.announced = False
-        self._capture = capture
+        if capture is not None:
+            self._capture = capture
         self._params: msgspec.Raw | None = None
         self._token: Token[Span | None] | None = None
 
@@ -149,6 +153,7 @@ class Span:
         active = current()
         if active is not None:
             self.name = self.name or self.kind
+            self.announced = False
             self.open(active)
             self._token = _span.set(self)
         return self
@@ -195,7 +200,7 @@ class Span:
         span = _new_span(Span)  # on every call's path: `__init__`, but for what `open` sets
         span.kind = self.kind
         span.name = name
-        span.params = span.returns = span._token = span._capture = None
+        span.params = span.returns = span._token = None
         span.attributes = {}
         return span
 
@@ -220,7 +225,6 @@ class Span:
             self.agent = self.name
         self.session = active
         self.id = _ids.new_event_id()
-        self.announced = False
         self.started_at = _clock.wall_ns()
         self.opened_at = _clock.monotonic_ns()
         client = active.client
@@ -514,7 +518,9 @@ class _Call:
         self._rest: str | None = None
         self._defaults: dict[str, Any] = {}
         self._bound: str | None = None
-        self._are_plain = False
+        self._names: set[str] = set()
+        self._count = -1
+        self._skipped = 0
         try:
             parameters = inspect.signature(function).parameters.values()
         except (ValueError, TypeError):  # a builtin that does not say
@@ -529,22 +535,30 @@ class _Call:
                 self._defaults[parameter.name] = parameter.default
         if self._positional[:1] in (["self"], ["cls"]):
             self._bound = self._positional[0]
-        # the names of keywords nobody declared come with the call
-        self._are_plain = not any(
-            parameter.kind is parameter.VAR_KEYWORD or is_secret_name(parameter.name)
-            for parameter in parameters
-        )
+            self._skipped = 1
+        names = {parameter.name for parameter in parameters}
+        if not any(map(is_secret_name, names)):
+            self._names = names
+            if len(names) == len(self._positional):
+                self._count = len(names)
 
     def open(self, active: ActiveSession, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
         span = self._span.again(self._name)
+        client = active.client
         wanted = self._params
         if wanted is None:
-            wanted = active.client.configuration.capture_params
+            wanted = client.configuration.capture_params
         params = None
-        if wanted is not False:
-            span.params = self._arguments(args, kwargs, wanted)
-            if self._are_plain and not kwargs:
-                params = active.client.encoder.arguments(span.params)
+        if wanted is True and len(args) == self._count and not kwargs:
+            names = self._positional
+            if self._skipped:
+                names, args = names[1:], args[1:]
+            span.params = values = dict(zip(names, args))  # noqa: B905 - as many as there are
+            params = client.encoder.arguments(values)
+        elif wanted is not False:
+            span.params = values = self._arguments(args, kwargs, wanted)
+            if values.keys() <= self._names:
+                params = client.encoder.arguments(values)
         if self._attributes:
             span.attributes.update(self._attributes)
         span.open(active, params)
@@ -553,9 +567,9 @@ class _Call:
     def _arguments(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], wanted: bool | Collection[str]
     ) -> dict[str, Any]:
-        params = dict(zip(self._positional, args))  # noqa: B905 - what is left over is `_rest`
-        if self._defaults or kwargs:
-            params = {**self._defaults, **params, **kwargs}
+        params = {
+            **self._defaults, **dict(zip(self._positional, args, strict=False)), **kwargs,
+        }  # fmt: skip
         if self._rest is not None and len(args) > len(self._positional):
             params[self._rest] = args[len(self._positional) :]
         if self._bound is not None:

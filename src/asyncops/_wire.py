@@ -229,6 +229,11 @@ class Encoder:
 
     max_value_bytes: int = 262_144
     redact: Redact | None = None
+    _plain_bytes: int = attrs.field(init=False, repr=False)
+
+    @_plain_bytes.default
+    def _(self) -> int:
+        return min(MAX_PLAIN_BYTES, self.max_value_bytes)
 
     def payload(self, value: object) -> msgspec.Raw:
         """
@@ -252,7 +257,7 @@ class Encoder:
         try:
             if self.redact is None and not _is_large(value):
                 data = _encoder.encode(value)
-                if self._is_plain(data) and _is_harmless(data):
+                if len(data) <= self._plain_bytes and _is_harmless(data):
                     return data
         except Exception:  # noqa: S110 - whatever it is, the careful way copes with it
             pass
@@ -266,16 +271,13 @@ class Encoder:
             are_scalars = _SCALARS.issuperset(map(type, values.values()))
             if self.redact is None and (are_scalars or not _is_large(values)):
                 data = _encoder.encode(values)
-                if self._is_plain(data) and (
+                if len(data) <= self._plain_bytes and (
                     are_scalars or _is_harmless(data, members=len(values))
                 ):
                     return msgspec.Raw(data)
         except Exception:  # noqa: S110 - as above
             pass
         return msgspec.Raw(self.json(values))
-
-    def _is_plain(self, data: bytes) -> bool:
-        return len(data) <= MAX_PLAIN_BYTES and len(data) <= self.max_value_bytes
 
     def _rebuilt(self, value: object) -> bytes:
         try:
