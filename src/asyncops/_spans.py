@@ -223,14 +223,14 @@ class Span:
             self.agent = None
         if self.kind == "agent":
             self.agent = self.name
-        self.session = active
-        self.id = _ids.new_event_id()
-        self.started_at = _clock.wall_ns()
-        self.opened_at = _clock.monotonic_ns()
         client = active.client
         if params is None and self.params is not None:
             params = client.encoder.payload(self.params)
         self._params = params
+        self.session = active
+        self.id = _ids.new_event_id()
+        self.started_at = _clock.wall_ns()
+        self.opened_at = _clock.monotonic_ns()
         client.open_spans.add(self)
 
     def close(self, exception: BaseException | None = None) -> None:
@@ -251,7 +251,8 @@ class Span:
                     ended_at, active.id, self.id, self.kind, self.name, self.started_at,
                     self.parent_id, self.agent, self._params,
                     encoder.payload(self.attributes) if self.attributes else None,
-                    "Success", ended_at, encoder.member(self.returns),
+                    "Success", ended_at,
+                    None if self.returns is None else encoder.member(self.returns),
                 )  # fmt: skip
             else:
                 record = event = self._record(active, ended_at)
