@@ -63,6 +63,9 @@ _MAX_LINE_BYTES = 2 * 1_048_576
 WINDOW_BYTES = 131_072
 """How much of a segment is read at once: a fraction of a millisecond's work."""
 
+FRAMES_AT_ONCE = 256
+"""How many frames of a segment are looked through at once when it is made smaller."""
+
 
 @attrs.frozen
 class Chunk:
@@ -92,8 +95,7 @@ class Chunk:
         )
 
 
-@attrs.frozen
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """
     A record as it lies in a segment.
     """
@@ -275,12 +277,14 @@ def frames(data: bytes) -> Iterator[Frame]:
     """
     The good frames in *data*, in order.
     """
-    at = 0
-    while (start := _next_good(data, at)) is not None:
-        found = _parse(data, start)
-        assert found is not None
-        line, seq, flags, at = found
-        yield Frame(line, seq, flags)
+    at: int | None = 0
+    while at is not None:
+        found = _parse(data, at)
+        if found is None:
+            at = _next_good(data, at + 1)
+        else:
+            line, seq, flags, at = found
+            yield Frame(line, seq, flags)
 
 
 def _next_good(data: bytes, at: int) -> int | None:
@@ -358,7 +362,9 @@ def compact(segment: Path, *, settled: int, kept: int, reason: str) -> int:
         line = lost_line(last.seq, run, reason, last=last.line)
         parts.append(frame(line, last.seq, LOST))
 
-    for found in frames(segment.read_bytes()):
+    for number, found in enumerate(frames(segment.read_bytes()), 1):
+        if number % FRAMES_AT_ONCE == 0:
+            give_way()
         dropped = bool(found.flags & EXPENDABLE) and found.seq > max(kept, settled)
         if run and not (dropped and found.seq == last.seq + 1):
             stand_in()
