@@ -116,6 +116,16 @@ async def ingest_lines(
         records, rejected = await anyio.to_thread.run_sync(_read_lines, body, source)
     else:
         records, rejected = _read_lines(body, source)
+    return await _stored(store, project, source, records, rejected), rejected
+
+
+async def _stored(
+    store: Store,
+    project: str,
+    source: str,
+    records: Sequence[Record],
+    rejected: Sequence[RejectedLine],
+) -> int:
     outcome = await store.add(
         Batch(
             project=project,
@@ -125,7 +135,7 @@ async def ingest_lines(
             received_at=time.time_ns(),
         )
     )
-    return outcome.acknowledged, rejected
+    return outcome.acknowledged
 
 
 async def post_records(request: Request) -> Response:
@@ -138,19 +148,17 @@ async def post_records(request: Request) -> Response:
     held = len(body)
     try:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
-        if body and encoding != "identity":
-            if len(body) > MAX_INLINE_BYTES // 4:
-                body = await anyio.to_thread.run_sync(_inflated, body, limits.max_inflated_bytes)
-            else:
-                body = _inflated(body, limits.max_inflated_bytes)
-            intake.hold(len(body))
-            held += len(body)
-        elif len(body) > limits.max_inflated_bytes:
-            raise _too_large(limits.max_inflated_bytes)
-        if body.count(b"\n") > limits.max_lines:
-            raise HTTPException(413, f"a body holds at most {limits.max_lines:,} lines")
-        acknowledged, rejected = await ingest_lines(
-            request.app.state.store, project=request.state.project, source=source, body=body
+        compressed = bool(body) and encoding != "identity"
+        if len(body) > MAX_INLINE_BYTES // (4 if compressed else 1):
+            read = await anyio.to_thread.run_sync(_read, body, compressed, source, limits)
+        else:
+            read = _read(body, compressed, source, limits)
+        size_bytes, records, rejected = read
+        if compressed:
+            intake.hold(size_bytes)
+            held += size_bytes
+        acknowledged = await _stored(
+            request.app.state.store, request.state.project, source, records, rejected
         )
     except StoreError as error:
         raise _put_off(str(error)) from error
@@ -240,6 +248,21 @@ def _put_off(why: str) -> HTTPException:
 
 
 # -- lines ------------------------------------------------------------------------------------
+
+
+def _read(
+    body: bytes, compressed: bool, source: str, limits: IngestLimits
+) -> tuple[int, Sequence[Record], Sequence[RejectedLine]]:
+    """
+    How many bytes *body* holds, and what its lines are.
+    """
+    if compressed:
+        body = _inflated(body, limits.max_inflated_bytes)
+    elif len(body) > limits.max_inflated_bytes:
+        raise _too_large(limits.max_inflated_bytes)
+    if body.count(b"\n") > limits.max_lines:
+        raise HTTPException(413, f"a body holds at most {limits.max_lines:,} lines")
+    return len(body), *_read_lines(body, source)
 
 
 def _read_lines(body: bytes, source: str) -> tuple[list[Record], list[RejectedLine]]:

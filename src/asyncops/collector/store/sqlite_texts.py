@@ -170,20 +170,21 @@ def sessions_with(connection: sqlite3.Connection, match: str) -> list[int] | Non
     The keys of the sessions with an event that meets *match*; None where they are many.
     """
     rows = connection.execute(
-        "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?", (match, SCANNED_EVENTS + 1)
+        "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT ?",
+        (match, SCANNED_EVENTS + 1),
     ).fetchall()
+    sessions = {key >> SEQ_BITS for (key,) in rows}
     if len(rows) <= SCANNED_EVENTS:
-        return list({key >> SEQ_BITS for (key,) in rows})
+        return list(sessions)
     # there may be few all the same, with many events each: from one to the next
-    sessions: list[int] = []
-    after = 0
+    last = rows[-1][0] >> SEQ_BITS
     while len(sessions) <= MAX_SESSIONS:
         row = connection.execute(
             "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid > ? ORDER BY rowid LIMIT 1",
-            (match, after),
+            (match, last << SEQ_BITS | NUMBERS),
         ).fetchone()
         if row is None:
-            return sessions
-        sessions.append(row[0] >> SEQ_BITS)
-        after = row[0] | NUMBERS
+            return list(sessions)
+        last = row[0] >> SEQ_BITS
+        sessions.add(last)
     return None

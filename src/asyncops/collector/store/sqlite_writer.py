@@ -16,7 +16,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
-from operator import add, attrgetter
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -156,7 +156,24 @@ class _ModelSums:
     costs_unknown: int = 0
 
     def row(self) -> tuple[int, ...]:
-        return tuple(min(value, MAX_SUM) for value in attrs.astuple(self))
+        return (
+            self.calls,
+            min(self.prompt_tokens, MAX_SUM),
+            min(self.completion_tokens, MAX_SUM),
+            min(self.cost, MAX_SUM),
+            self.costs_known,
+            self.costs_unknown,
+        )
+
+    def added(self, more: _ModelSums) -> _ModelSums:
+        return _ModelSums(
+            self.calls + more.calls,
+            self.prompt_tokens + more.prompt_tokens,
+            self.completion_tokens + more.completion_tokens,
+            self.cost + more.cost,
+            self.costs_known + more.costs_known,
+            self.costs_unknown + more.costs_unknown,
+        )
 
 
 _Sums = Sequence[int]
@@ -732,15 +749,15 @@ class _Pass:
         project, day = session.project_key, session.day
         if moved:
             for model, before in known.items():
-                sums = before.row()
-                self._add(self._day_models, (project, session.day_before, model), sums, -1)
-                self._add(self._day_models, (project, day, model), sums)
+                self._add(self._day_models, (project, session.day_before, model), before.row(), -1)
+                self._add(self._day_models, (project, day, model), before.row())
         rows = self._rows["INSERT OR REPLACE INTO session_models VALUES (?, ?, ?, ?, ?, ?, ?, ?)"]
         for name, more in session.models.items():
             model = 0 if name is None else self._label(project, "model", name)
-            before = known.get(model, _ModelSums())
-            self._add(self._day_models, (project, day, model), before.row(), -1)
-            sums = _ModelSums(*map(add, before.row(), attrs.astuple(more))).row()
+            sums = more.row()
+            if model in known:
+                self._add(self._day_models, (project, day, model), known[model].row(), -1)
+                sums = known[model].added(more).row()
             self._add(self._day_models, (project, day, model), sums)
             rows.append((session.key, model, *sums))
 
@@ -748,8 +765,12 @@ class _Pass:
     def _add(
         where: dict[tuple[Any, ...], _Sums], key: tuple[Any, ...], sums: _Sums, sign: int = 1
     ) -> None:
-        before = where.get(key, (0,) * len(sums))
-        where[key] = [a + sign * b for a, b in zip(before, sums, strict=True)]
+        before = where.get(key)
+        where[key] = (
+            [sign * b for b in sums]
+            if before is None
+            else [a + sign * b for a, b in zip(before, sums, strict=True)]
+        )
 
     def _store_sums(
         self,
