@@ -159,7 +159,6 @@ CREATE TABLE session_sources (
     left_at INTEGER NOT NULL,       -- by the collector's clock; 0 if it did not leave
     PRIMARY KEY (session, source)
 ) WITHOUT ROWID;
-CREATE INDEX session_sources_source ON session_sources (source);
 
 CREATE TABLE statements (           -- what fold.py folds
     session INTEGER NOT NULL,
@@ -270,6 +269,7 @@ DROP TABLE said;
 """,
     3: f"""
 ALTER TABLE sessions ADD COLUMN searched_seq INTEGER NOT NULL DEFAULT 0;
+DROP INDEX session_sources_source;
 {TEXTS}""",
 }
 """What makes the tables of a version those of the next."""

@@ -447,7 +447,7 @@ class _Pass:
         changed: dict[str, None] = {}
         if batch.received_at - source.last_seen_at > _LEASE:
             # its open sessions were thought dead until now
-            changed |= dict.fromkeys(self._open_sessions(source))
+            changed |= dict.fromkeys(self._open_sessions(project, source))
         source.last_seen_at = max(source.last_seen_at, batch.received_at)
         numbered = [line for line in batch.rejected if line.seq is not None]
         stored = duplicates = 0
@@ -851,11 +851,13 @@ class _Pass:
         self._sessions_by_key[session.key] = session
         return session
 
-    def _open_sessions(self, source: _Source) -> list[str]:
+    def _open_sessions(self, project: int, source: _Source) -> list[str]:
+        # by way of the open ones of all sources: they are fewer than all that a server ever had
         rows = self._execute(
-            "SELECT s.id FROM session_sources ss JOIN sessions s ON s.key = ss.session"
-            " WHERE ss.source = ? AND s.end_state IS NULL",
-            (source.key,),
+            "SELECT s.id FROM sessions s CROSS JOIN session_sources ss"
+            " ON ss.session = s.key AND ss.source = ?"
+            " WHERE s.project = ? AND s.end_state IS NULL",
+            (source.key, project),
         )
         return [row[0] for row in rows]
 
