@@ -533,6 +533,27 @@ MUTANTS = [
         (f"{STORE}::test_the_first_end_of_a_rank_stays",),
     ),
     Mutant(
+        "sums of days take back what changed",
+        "collector/store/sqlite_writer.py",
+        "        if session.counted is not None:\n",
+        "        if False:\n",
+        (f"{STORE}::test_sums_follow_what_is_learned_late",),
+    ),
+    Mutant(
+        "ids are looked at when many are decoded",
+        "_wire.py",
+        "    if not _HEX.fullmatch",
+        "    if False and not _HEX.fullmatch",
+        ("tests/test_codec.py", "tests/test_wire.py"),
+    ),
+    Mutant(
+        "what is left for a later step is searched",
+        "collector/store/sqlite_texts.py",
+        "                    done = key & NUMBERS\n",
+        "                    done = last\n",
+        ("tests/collector/test_search.py::test_what_was_left_is_searchable_later",),
+    ),
+    Mutant(
         "a body is bounded while it is inflated",
         "collector/ingest/records.py",
         "        inflated = member.decompress(data, limit + 1)\n",

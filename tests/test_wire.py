@@ -14,6 +14,7 @@ import math
 import pathlib
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -38,6 +39,7 @@ from asyncops._wire import (
     MAX_RECORD_BYTES,
     Encoder,
     decode,
+    decode_lines,
     encode,
     label,
     number_line,
@@ -694,6 +696,23 @@ def test_decode_says_what_is_wrong(line: bytes, word: str) -> None:
     """
     with pytest.raises(DecodeError, match=word):
         decode(line)
+
+
+@pytest.mark.parametrize("field", ["id", "parent_id", "trigger_event_id", "session"])
+@pytest.mark.parametrize("change", [str.upper, lambda text: text.replace("a", "g"), lambda _: ""])
+def test_decode_refuses_ids_that_are_none(field: str, change: Callable[[str], str]) -> None:
+    """
+    An id is hex digits in lower case, as many as it takes: alone and among other lines.
+    """
+    ids = dict.fromkeys(("id", "parent_id", "trigger_event_id"), "a" * 16)
+    ids["session"] = "aaaaaaaa-aaaa-7aaa-aaaa-aaaaaaaaaaaa"
+    line = number_line(encode(event(**ids)), 1)
+    assert decode_lines(line) == [decode(line)]
+    bad = number_line(encode(event(**{**ids, field: change(ids[field])})), 2)
+    with pytest.raises(DecodeError):
+        decode(bad)
+    with pytest.raises(DecodeError):
+        decode_lines(line + b"\n" + bad)
 
 
 def test_decode_refuses_impossible_costs() -> None:
