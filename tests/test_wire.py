@@ -486,6 +486,16 @@ def test_quick_look_misses_no_secret(value: Any) -> None:
         assert value == without_secrets(value)
 
 
+@pytest.mark.parametrize("between", ["", "_", "\n", "é", "_" * 29, "_" * 31, "_" * 40, "\x00" * 9])
+def test_key_far_from_the_word_before_it(between: str) -> None:
+    """
+    However far apart the two words of a name are, together they are that of a secret.
+    """
+    name = f"api{between}key"
+
+    assert {name: REDACTED} == kept({name: "hunter2"})
+
+
 @pytest.mark.parametrize(
     "value",
     [
