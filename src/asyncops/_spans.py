@@ -678,7 +678,8 @@ def _generator(
             return (yield from generator)
         span = call.open(active, args, kwargs)
         yielded = _Yielded(span, call.keeps_returns(active))
-        step: Callable[[], Any] = functools.partial(next, generator)
+        advance = generator.__next__
+        step: Callable[[], Any] = advance
         try:
             while True:
                 token = _span.set(span)
@@ -702,7 +703,7 @@ def _generator(
                 except BaseException as error:
                     step = functools.partial(generator.throw, error)
                 else:
-                    step = functools.partial(generator.send, sent)
+                    step = advance if sent is None else functools.partial(generator.send, sent)
         except BaseException as error:
             yielded.close(error)
             raise
@@ -722,31 +723,34 @@ def _async_generator(
         span = None if active is None else call.open(active, args, kwargs)
         keep = active is not None and call.keeps_returns(active)
         yielded = None if span is None else _Yielded(span, keep)
-        step = generator.__anext__
+        advance = generator.__anext__
+        step: Callable[[], Any] = advance
         try:
             while True:
-                token = _span.set(span or _span.get())
+                token = None if span is None else _span.set(span)
                 try:
                     item = await step()
                 except StopAsyncIteration:
                     break
                 finally:
-                    _reset(token)
+                    if token is not None:
+                        _reset(token)
                 if yielded is not None:
                     yielded.add(item)
                 try:
                     sent = yield item
                 except GeneratorExit:
-                    token = _span.set(span or _span.get())
+                    token = None if span is None else _span.set(span)
                     try:
                         await generator.aclose()
                     finally:
-                        _reset(token)
+                        if token is not None:
+                            _reset(token)
                     raise
                 except BaseException as error:
                     step = functools.partial(generator.athrow, error)
                 else:
-                    step = functools.partial(generator.asend, sent)
+                    step = advance if sent is None else functools.partial(generator.asend, sent)
         except BaseException as error:
             if yielded is not None:
                 yielded.close(error)
