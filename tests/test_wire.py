@@ -131,6 +131,25 @@ def test_values(value: object, expected: object) -> None:
     assert expected == kept(value)
 
 
+def test_type_without_a_hash() -> None:
+    """
+    What is odd about the type of a value does not matter either.
+    """
+
+    class Odd(type):
+        __hash__ = None  # type: ignore[assignment]
+
+    class Thing(metaclass=Odd):
+        pass
+
+    encoder = Encoder()
+    told = json.loads(encoder.json(Thing()))
+
+    assert told["$type"].endswith("Thing")
+    assert {"value": told} == json.loads(bytes(encoder.arguments({"value": Thing()})))
+    assert {"value": told} == json.loads(msgspec.json.encode({"value": encoder.member(Thing())}))
+
+
 def test_lying_mapping_does_not_spoil_its_neighbours() -> None:
     """
     A part that cannot be read becomes a marker; the rest is kept.

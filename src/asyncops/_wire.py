@@ -245,8 +245,11 @@ class Encoder:
         """
         `payload` of *value*, or the number, bool or None that it is: a record takes those as well.
         """
-        kind = type(value)
-        if kind in _SCALARS and (kind is not int or -(2**63) <= value < 2**63):
+        kind = type(value)  # which need not be hashable
+        if kind is int:
+            if -(2**63) <= value < 2**63:
+                return value
+        elif kind is bool or kind is float or value is None:
             return value
         return msgspec.Raw(self.json(value))
 
