@@ -31,6 +31,15 @@ ENVIRONMENTS = Path(__file__).parents[2] / ".nox" / ".cache" / "peers"
 
 PIP_SECONDS = 900.0
 
+SETTINGS = (
+    "AGENTOPS_", "ASYNCOPS_", "LANGCHAIN_", "LANGFUSE_", "LANGSMITH_", "LOGFIRE_", "MLFLOW_",
+    "OTEL_", "PHOENIX_",
+)  # fmt: skip
+"""What the variables of recorders begin with: all of them are measured as they come."""
+
+OURS = frozenset({"ASYNCOPS_DB", "ASYNCOPS_JOURNAL_DIR"})
+"""What `receiver()` sets for each run."""
+
 
 class PeerError(Exception):
     """
@@ -157,14 +166,16 @@ def interpreter(peer: Peer) -> str:
 
 def environment_variables(peer: Peer, directory: Path) -> dict[str, str]:
     """
-    What a program of *peer* sees: no proxies; none of our modules and a home of its own, if it
-    lives in an environment of its own.
+    What a program of *peer* sees: no settings, no proxies; none of our modules and a home of its
+    own, if it lives in an environment of its own.
     """
     kept = {
         name: value
         for name, value in os.environ.items()
         # without compiled modules an import takes several times longer
-        if name != "PYTHONDONTWRITEBYTECODE" and not name.lower().endswith("_proxy")
+        if name != "PYTHONDONTWRITEBYTECODE"
+        and not name.lower().endswith("_proxy")
+        and (name in OURS or not name.startswith(SETTINGS))
     }
     if peer.requirements:
         kept.pop("PYTHONPATH", None)

@@ -12,7 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -47,25 +47,25 @@ class Told:
     bytes: int | None
 
 
-class Receiver:
+class Receiver(Protocol):
     """
     A receiver at work.
-
-    Attributes:
-        url: Its address.
     """
 
-    url: str
+    @property
+    def url(self) -> str:
+        """
+        Its address.
+        """
 
     def told(self, made: int) -> Told:
         """
         What has come, once that is settled. *made* is how much may come at most.
         """
-        raise NotImplementedError
 
 
 @attrs.define(eq=False)
-class Sink(Receiver):
+class Sink:
     """
     `inside/sink.py`, in the peer's environment.
     """
@@ -85,7 +85,7 @@ class Sink(Receiver):
 
 
 @attrs.define(eq=False)
-class OurCollector(Receiver):
+class OurCollector:
     """
     `asyncops serve`, asked what can be queried.
 

@@ -185,7 +185,13 @@ def figures(outcome: Outcome, scenario: str, unit: str,
 
 
 def lost(outcome: Outcome, name: str, digits: int = 1) -> str:
-    return "-" if name in SILENT else cell(statistics.median(outcome.lost(name)), digits)
+    """
+    The median of the runs, and the worst of them.
+    """
+    if name in SILENT:
+        return "-"
+    found = outcome.lost(name)
+    return f"{cell(statistics.median(found), digits)} ({cell(max(found), digits)})"
 
 
 # -- scenarios --------------------------------------------------------------------------------
@@ -234,7 +240,7 @@ def burst(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
     columns, rows = table(
         peers, outcome,
         ("runs", "calls", "ns/call over bare", "x floor", "x asyncops", "loop thread CPU ns/call",
-         "delivered", "lost %", "end and flush s", "requests", "wire B/event"),
+         "delivered", "lost % (worst)", "end and flush s", "requests", "wire B/event"),
         cells,
     )  # fmt: skip
     lost_figures = {
@@ -247,7 +253,9 @@ def burst(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         " never yielding to the loop",
         columns,
         rows,
-        figures(outcome, "burst", "ns", lambda name: outcome.over(name, "ns")) | lost_figures,
+        figures(outcome, "burst", "ns", lambda name: outcome.over(name, "ns"))
+        | figures(outcome, "burst.cpu", "ns", lambda name: outcome.over(name, "cpu_ns"))
+        | lost_figures,
         (
             (
                 "Lost: made, and not delivered after flush and shutdown. Requests and wire bytes"
@@ -283,7 +291,7 @@ def paced(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
 
     columns, rows = table(
         peers, outcome,
-        ("runs", "took s", "CPU ms per 1,000 events over bare", "x asyncops", "lost %",
+        ("runs", "took s", "CPU ms per 1,000 events over bare", "x asyncops", "lost % (worst)",
          "end and flush s"),
         cells,
     )  # fmt: skip
@@ -319,7 +327,7 @@ def fan_out(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
     columns, rows = table(
         peers, outcome,
         ("runs", "calls", "ns/call over bare", "x asyncops", "all calls s", "end and flush s",
-         "lost %"),
+         "lost % (worst)"),
         cells,
     )  # fmt: skip
     return Report(
@@ -452,7 +460,7 @@ def killed(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         )
 
     columns, rows = table(
-        there, outcome, ("runs", "calls returned", "delivered", "lost", "lost %"), cells
+        there, outcome, ("runs", "calls returned", "delivered", "lost", "lost % (worst)"), cells
     )
     return Report(
         f"kill -9 after {seconds:.0f} s of 1,000 calls/s",
