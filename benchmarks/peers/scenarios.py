@@ -392,7 +392,7 @@ def imports(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         )
 
     columns, rows = table(
-        peers, outcome, ("runs", "import ms", "x asyncops", "modules", "RSS MiB", "threads"), cells
+        peers, outcome, ("runs", "CPU ms", "x asyncops", "modules", "RSS MiB", "threads"), cells
     )
     return Report(
         "Import: what a program's import of the recorder takes over Python itself",
@@ -407,9 +407,9 @@ import sys, time
 sys.path.insert(0, sys.argv[2])
 import importlib
 input()
-before, began = len(sys.modules), time.perf_counter()
+before, began = len(sys.modules), time.process_time()
 importlib.import_module("drivers." + sys.argv[1])
-print(1e3 * (time.perf_counter() - began), len(sys.modules) - before, flush=True)
+print(1e3 * (time.process_time() - began), len(sys.modules) - before, flush=True)
 input()
 """
 
