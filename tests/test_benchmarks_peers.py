@@ -15,7 +15,7 @@ import pytest
 from benchmarks.peers.environments import Peer, PeerError
 from benchmarks.peers.otlp import field
 from benchmarks.peers.receivers import Receiver, receiver
-from benchmarks.peers.scenarios import Amount, in_turns, run
+from benchmarks.peers.scenarios import Amount, Outcome, in_turns, run, table
 
 
 @pytest.fixture
@@ -69,19 +69,36 @@ def test_the_sink_counts_each_call_once(sink: Receiver) -> None:
 
 def test_a_peer_that_fails_has_a_row_with_the_reason(place: Path) -> None:
     """
-    Whatever goes wrong with one, the others are measured.
+    Whatever goes wrong with one, the others are measured; and what it did before, or after, counts.
     """
+    rounds = {"otel": 0, "mlflow": 0, "bare": 0}
 
     def one(peer: Peer, amount: Amount, directory: Path) -> dict[str, float]:
-        if peer.name == "otel":
-            raise PeerError("cannot be installed")
+        rounds[peer.name] += 1
+        if peer.name == "otel" or (peer.name, rounds[peer.name]) == ("mlflow", 2):
+            raise PeerError("it is | broken")
         return {"ns": 1.0}
 
-    peers = [Peer(name="otel"), Peer(name="bare")]
-    outcome = in_turns(peers, str(place), lambda peer: Amount(2, {}), one)
+    peers = [Peer(name=name) for name in rounds]
+    outcome = in_turns(peers, str(place), lambda peer: Amount(3, {}), one)
+    _, rows = table(peers, outcome, ("runs", "ns"), lambda name: [f"{outcome.median(name, 'ns')}"])
 
-    assert {"otel": "cannot be installed"} == outcome.failed
-    assert [0, 1] == list(outcome.runs["bare"])
+    assert {"otel": 1, "mlflow": 3, "bare": 3} == rounds
+    assert [
+        ["otel", "-", "failed: it is / broken", ""],
+        ["mlflow", "-", "2", "1.0"],
+        ["bare", "-", "3", "1.0"],
+    ] == rows
+    assert ["mlflow: 1 more went wrong: it is / broken"] == outcome.notes()
+
+
+def test_ours_has_no_figures_when_any_run_of_it_failed(place: Path) -> None:
+    """
+    A budget is not kept by the runs that went well.
+    """
+    outcome = Outcome({"asyncops": {0: {}}, "otel": {0: {}}}, {"asyncops": ["x"], "otel": ["x"]})
+
+    assert ["otel"] == list(outcome.measured())
 
 
 def test_a_program_that_fails_says_why(place: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,29 @@ class Outcome:
 
     Attributes:
         runs: By the name of the peer and the number of the round.
-        failed: Why a peer has no row of figures.
+        failed: What went wrong in those runs of a peer that are not among them.
     """
 
     runs: dict[str, dict[int, Run]] = attrs.field(factory=dict)
-    failed: dict[str, str] = attrs.field(factory=dict)
+    failed: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def measured(self) -> Iterator[str]:
+        """
+        Those that have figures. Ours have none where anything went wrong: nobody may overlook it.
+        """
+        for name, runs in self.runs.items():
+            if runs and not (name.startswith("asyncops") and name in self.failed):
+                yield name
+
+    def notes(self) -> list[str]:
+        """
+        Whose runs went wrong.
+        """
+        return [
+            f"{name}: {len(reasons)} more went wrong: {reasons[-1]}"
+            for name, reasons in self.failed.items()
+            if name in self.measured()
+        ]
 
     def over(self, name: str, key: str, of: str = "bare") -> list[float]:
         """
@@ -91,7 +109,8 @@ class Outcome:
 def in_turns(peers: Sequence[Peer], directory: str, amounts: Callable[[Peer], Amount],
              one: Callable[[Peer, Amount, Path], Run]) -> Outcome:  # fmt: skip
     """
-    Let each peer do *one* run per round, in another order each round. Who fails is not asked again.
+    Let each peer do *one* run per round, in another order each round. Who has not done any when it
+    fails is not asked again.
     """
     outcome = Outcome()
     rounds = max(amounts(peer).runs for peer in peers)
@@ -99,13 +118,16 @@ def in_turns(peers: Sequence[Peer], directory: str, amounts: Callable[[Peer], Am
         at = number % len(peers)
         for peer in [*peers[at:], *peers[:at]]:
             amount = amounts(peer)
-            if number >= amount.runs or peer.name in outcome.failed:
+            hopeless = peer.name in outcome.failed and peer.name not in outcome.runs
+            if number >= amount.runs or hopeless:
                 continue
             with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as place:
                 try:
-                    outcome.runs.setdefault(peer.name, {})[number] = one(peer, amount, Path(place))
+                    done = one(peer, amount, Path(place))
+                    outcome.runs.setdefault(peer.name, {})[number] = done
                 except Exception as error:  # whatever it is, the others are measured
-                    outcome.failed[peer.name] = str(error) or type(error).__name__
+                    reason = str(error) or type(error).__name__
+                    outcome.failed.setdefault(peer.name, []).append(reason.replace("|", "/"))
                     print(f"{peer.name}: {error!r}", file=sys.stderr)
     return outcome
 
@@ -162,13 +184,14 @@ def table(peers: Sequence[Peer], outcome: Outcome, columns: Sequence[str],
     A row for each peer; of those that failed, the reason.
     """
     rows = []
+    measured = set(outcome.measured())
     for peer in peers:
         start = [peer.name, peer.version]
-        if peer.name in outcome.failed:
-            reason = f"failed: {outcome.failed[peer.name]}".replace("|", "/")
-            rows.append([*start, reason, *[""] * (len(columns) - 1)])
-        else:
+        if peer.name in measured:
             rows.append([*start, str(len(outcome.runs[peer.name])), *cells(peer.name)])
+        else:
+            reason = f"failed: {outcome.failed[peer.name][-1]}"
+            rows.append([*start, reason, *[""] * (len(columns) - 1)])
     return ["recorder", "version", "runs", *columns[1:]], rows
 
 
@@ -179,8 +202,8 @@ def figures(outcome: Outcome, scenario: str, unit: str,
     """
     return {
         f"peers.{scenario}.{name}": figure(values(name), unit)
-        for name in outcome.runs
-        if name not in outcome.failed and values(name)
+        for name in outcome.measured()
+        if values(name)
     }
 
 
@@ -223,7 +246,7 @@ def burst(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
     def cells(name: str) -> Iterable[str]:
         wire = counted if name in counted.runs else outcome
         first = next(iter(wire.runs[name].values()))
-        delivers = name not in SILENT and first["delivered"]
+        delivers = name not in SILENT and first["delivered"] and first["bytes"] is not None
         return (
             cell(outcome.median(name, "made")),
             cell(statistics.median(outcome.over(name, "ns"))),
@@ -245,8 +268,8 @@ def burst(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
     )  # fmt: skip
     lost_figures = {
         f"peers.burst.lost.{name}": figure(outcome.lost(name), "%")
-        for name in outcome.runs
-        if name not in outcome.failed and name not in SILENT
+        for name in outcome.measured()
+        if name not in SILENT
     }
     return Report(
         "Burst: awaited calls of a decorated coroutine that returns at once, in one session,"
@@ -262,6 +285,7 @@ def burst(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
                 " of asyncops are of one more run, through a proxy that counts. Its receiver is the"
                 " real collector, on the same cores; that of the others is a sink."
             ),
+            *outcome.notes(),
         ),
     )
 
@@ -300,7 +324,10 @@ def paced(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         columns,
         rows,
         figures(outcome, "paced", "ms/1,000", cpu),
-        ("CPU is that of the whole program, all its threads; the receiver is another process.",),
+        (
+            "CPU is that of the whole program, all its threads; the receiver is another process.",
+            *outcome.notes(),
+        ),
     )
 
 
@@ -335,7 +362,7 @@ def fan_out(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         columns,
         rows,
         figures(outcome, "fan_out", "ns", lambda name: outcome.over(name, "ns")),
-        (f"The slow ones: {tasks // 10:,} tasks.",),
+        (f"The slow ones: {tasks // 10:,} tasks.", *outcome.notes()),
     )
 
 
@@ -374,6 +401,7 @@ def sessions(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
                 "Loop stopped: the longest pause of a callback that is always due, in the step and"
                 " the 20 ms after it."
             ),
+            *outcome.notes(),
         ),
     )
 
@@ -399,6 +427,7 @@ def imports(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         columns,
         rows,
         figures(outcome, "import", "ms", lambda name: outcome.over(name, "ms")),
+        outcome.notes(),
     )
 
 
@@ -472,6 +501,7 @@ def killed(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
                 "What asyncops had not sent when it was killed, the collector fetches from the"
                 " journal on the same machine within seconds; that is counted, and waited for."
             ),
+            *outcome.notes(),
         ),
     )
 

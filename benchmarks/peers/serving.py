@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ def collectors(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
 
     outcome = in_turns(peers, directory, amount, _measure)
     rates = {
-        name: [run["rate"] for run in outcome.runs[name].values()]
-        for name in outcome.runs
-        if name not in outcome.failed
+        name: [run["rate"] for run in outcome.runs[name].values()] for name in outcome.measured()
     }
 
     def cells(name: str) -> Iterator[str]:
@@ -103,7 +101,7 @@ def collectors(peers: Sequence[Peer], effort: Effort, directory: str) -> Report:
         columns,
         rows,
         {f"peers.collector.{name}": figure(found, "events/s") for name, found in rates.items()},
-        ("Queryable: when the server's own API counts all of them.",),
+        ("Queryable: when the server's own API counts all of them.", *outcome.notes()),
     )
 
 
@@ -117,9 +115,13 @@ def _measure(peer: Peer, amount: Amount, place: Path) -> dict[str, Any]:
             connection = HTTPConnection(target, timeout=amount.seconds)
             with contextlib.closing(connection):
                 for headers, body in bodies:
-                    connection.request("POST", server.path, body, headers)
-                    answer = connection.getresponse()
-                    said = answer.read()
+                    try:
+                        connection.request("POST", server.path, body, headers)
+                        answer = connection.getresponse()
+                        said = answer.read()
+                    except (OSError, HTTPException) as error:
+                        trouble.append(repr(error))
+                        return
                     if answer.status != 200:
                         trouble.append(f"{answer.status}: {said[:120]!r}")
                         return
