@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import document
 from ..harness import Effort, Report
 from . import NAMES, reports
-from .environments import PEERS, SERVERS
+from .environments import PEERS, SERVERS, Peer
 
 
 def main() -> None:
@@ -46,7 +46,10 @@ def versions() -> Report:
     """
     What each environment holds.
     """
-    peers = {peer.requirements: peer for peer in (*PEERS, *SERVERS) if peer.requirements}
+    peers: dict[tuple[str, ...], Peer] = {}
+    for peer in (*PEERS, *SERVERS):
+        if peer.requirements:
+            peers.setdefault(peer.requirements, peer)
     return Report(
         "Versions",
         ("peer", "installed", "remark"),
