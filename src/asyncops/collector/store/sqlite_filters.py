@@ -177,8 +177,9 @@ def _said(connection: sqlite3.Connection, words: str, parameters: dict[str, Any]
         return Filter(f"s.key IN ({keys})", keys)
     parameters["words"] = words
     return Filter(
-        "EXISTS (SELECT 1 FROM texts WHERE texts MATCH :words AND rowid"
-        f" BETWEEN s.key << {SEQ_BITS} AND (s.key + 1) << {SEQ_BITS})",
+        # where indexing is behind, the newest are not there yet, and they are looked at first
+        "(s.searched_seq AND EXISTS (SELECT 1 FROM texts WHERE texts MATCH :words AND rowid"
+        f" BETWEEN s.key << {SEQ_BITS} AND (s.key + 1) << {SEQ_BITS}))",
         None,
     )
 
