@@ -105,7 +105,11 @@ def run(effort: Effort, directory: str) -> Report:
         alone, over, delivering = (
             figure(values, "ms/1,000 events") for values in zip(*each, strict=True)
         )
-        figures |= {f"cpu.over_bare.{size}": over, f"cpu.delivering.{size}": delivering}
+        figures |= {
+            f"cpu.bare.{size}": alone,
+            f"cpu.over_bare.{size}": over,
+            f"cpu.delivering.{size}": delivering,
+        }
         cells = (alone, over, delivering)
         rows.append((f"{size:,} B", *(f"{cell.value:.1f}" for cell in cells)))
     return Report(
