@@ -8,7 +8,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -75,6 +75,7 @@ def run(effort: Effort, directory: str) -> Report:
             )
             for name, found in _answers(collector, QUESTIONS[effort], large, began, clock):
                 figures[f"collector.{size}.{name}"] = found
+    figures |= _budgeted(figures, sizes)
     names = [name.split(".", 2)[2] for name in figures if name.startswith(f"collector.{sizes[0]}.")]
     rows = [
         (name, *(_cell(figures[f"collector.{size}.{name}"]) for size in sizes)) for name in names
@@ -86,6 +87,30 @@ def run(effort: Effort, directory: str) -> Report:
         figures,
         (WHAT,),
     )
+
+
+def _budgeted(figures: Mapping[str, Figure], sizes: Sequence[int]) -> dict[str, Figure]:
+    """
+    The worst of all lists, an overview and a session's events at the largest size, and how much
+    slower taking in has become until then.
+    """
+    first, last = (f"collector.{size}." for size in (sizes[0], sizes[-1]))
+    lists = [
+        found
+        for name, found in figures.items()
+        if name.startswith(f"{last}list") and name.endswith(".p95")
+    ]
+    return {
+        "collector.list_p95": max(lists, key=lambda found: found.value),
+        "collector.events_p95": figures[f"{last}session.events.p95"],
+        "collector.overview_p95": figures[f"{last}overview.p95"],
+        "collector.rate_growth": figure(
+            [figures[f"{first}rate"].value / figures[f"{last}rate"].value], "x"
+        ),
+        "collector.cpu_growth": figure(
+            [figures[f"{last}cpu"].value / figures[f"{first}cpu"].value], "x"
+        ),
+    }
 
 
 def _cell(found: Figure) -> str:
