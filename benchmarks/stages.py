@@ -69,6 +69,7 @@ def stages(fd: int, journal: FileJournal) -> dict[str, Callable[[], object]]:
     lock = threading.RLock()
     opened: set[object] = set()
     one = object()
+    decorator = asyncops.tool("bare")
     params = encoder.arguments({"n": 12_345})
 
     def event() -> SucceededEvent:
@@ -100,7 +101,7 @@ def stages(fd: int, journal: FileJournal) -> dict[str, Callable[[], object]]:
             _clock.wall_ns(), _clock.monotonic_ns(), _clock.monotonic_ns(),
         ),
         "id": _ids.new_event_id,
-        "span made and named": lambda: asyncops.Span.__new__(asyncops.Span),
+        "span": lambda: decorator.again("bare"),
         "among the open spans, and out": registered,
         "params: a dict, JSON, no secret": lambda: encoder.arguments({"n": 12_345}),
         "returns: a number, no secret": lambda: encoder.member(12_345),
