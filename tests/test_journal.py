@@ -33,7 +33,7 @@ from asyncops._directory import (
     take_lock,
 )
 from asyncops._file_journal import FileJournal
-from asyncops._frames import WINDOW_BYTES, Reader, frame
+from asyncops._frames import EXPENDABLE, FRAMES_AT_ONCE, WINDOW_BYTES, Reader, compact, frame
 from asyncops._journal import Journal, MemoryJournal
 
 SOURCE = "0198a0b0-0000-7000-8000-00000000000a"
@@ -329,6 +329,27 @@ def test_longer_than_what_is_read_at_once(tmp_path: Path, rubbish: int) -> None:
     torn = frames[4][:-1] + bytes(rubbish)
     found = read_bytes(tmp_path, b"".join([*frames[:4], torn, *frames[5:]]))
     assert [seq for seq in every if seq != 5] == found
+
+
+def test_gives_way(tmp_path: Path) -> None:
+    """
+    Who reads a long segment, or makes it smaller, rests again and again, so that other threads get
+    the interpreter.
+    """
+
+    def rests(work: Callable[[], object]) -> int:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        work()
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+    data = b"".join(
+        frame(b'{"seq":%d,"at":1,"x":"%b"}\n' % (seq, b"x" * 500), seq, EXPENDABLE)
+        for seq in range(1, 4_001)
+    )
+    segment = tmp_path / segment_name(1)
+
+    assert rests(lambda: read_bytes(tmp_path, data)) >= len(data) // WINDOW_BYTES
+    assert rests(lambda: compact(segment, settled=0, kept=0, reason="x")) >= 4_000 // FRAMES_AT_ONCE
 
 
 def test_record_larger_than_asked_for(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from ._wire import encode, number_line
 __all__ = [
     "EXPENDABLE",
     "FINAL",
+    "FRAMES_AT_ONCE",
     "FRAME_BYTES",
     "LOST",
     "WINDOW_BYTES",
