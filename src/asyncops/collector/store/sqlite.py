@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import queue
 import secrets
 import sqlite3
@@ -67,9 +68,12 @@ SEARCHABLE_SECONDS = 0.5
 
 BUSY = 0.4
 """
-The part of a processor that this process uses beside indexing from which on it is busy: then only
-one transaction in `SEARCHABLE_SECONDS` indexes, some 1,000 events a second at a few percent.
+The part of the time, beside indexing, that storing takes from which on it is busy: then only one
+transaction in `SEARCHABLE_SECONDS` indexes, some 1,000 events a second at a few percent.
 """
+
+BUSY_SECONDS = 0.25
+"""How much time that part is an average of, later moments counting more."""
 
 SEARCH_RETRY_SECONDS = 5.0
 """How long indexing pauses after it failed."""
@@ -132,7 +136,9 @@ class SQLiteStore:
         self._files = _files(self.path)
         self._trouble = ""
         self._search_trouble = ""
-        self._indexed = time.monotonic(), time.process_time()
+        self._indexed_at = time.monotonic()  # when the last such transaction ended
+        self._storing = 0.0  # seconds since then
+        self._busy = 0.0
         self._index_at: float | None = time.monotonic()  # what a store before this one left
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._queued_records = 0
@@ -217,7 +223,9 @@ class SQLiteStore:
             ended = jobs[-1] is None
             batches = [job for job in jobs if job and isinstance(job.what, Batch)]
             if batches:
+                began = time.monotonic()
                 self._settle(batches, self._add_group(batches))
+                self._storing += time.monotonic() - began
                 if self._index_at is None:
                     self._index_at = time.monotonic() + SEARCHABLE_SECONDS
             for job in jobs:
@@ -251,9 +259,15 @@ class SQLiteStore:
         """
         Make some of what was stored searchable, in little time: somebody may come meanwhile. That
         nobody waits for the writer does not mean that there is nothing to do: bodies are read
-        before they come to it.
+        before they come to it, and senders wait for each other's answers. So what counts is how
+        much of the time, but for this, it stores.
         """
-        began = time.thread_time()
+        began = time.monotonic()
+        passed = began - self._indexed_at
+        if passed > 0:
+            weight = 1 - math.exp(-passed / BUSY_SECONDS)
+            self._busy += weight * (self._storing / passed - self._busy)
+        self._storing = 0.0
         try:
             more = index_texts(self._writer.connection)
         except sqlite3.Error as error:
@@ -263,16 +277,13 @@ class SQLiteStore:
             self._index_at = time.monotonic() + SEARCH_RETRY_SECONDS
             return
         self._search_trouble = ""
-        now, used = time.monotonic(), time.process_time()
-        since, used_then = self._indexed
-        self._indexed = now, used
-        others = used - used_then - (time.thread_time() - began)
+        self._indexed_at = time.monotonic()
         if not more:
             self._index_at = None
-        elif others > BUSY * (now - since):
-            self._index_at = now + SEARCHABLE_SECONDS
+        elif self._busy > BUSY:
+            self._index_at = self._indexed_at + SEARCHABLE_SECONDS
         else:
-            self._index_at = now
+            self._index_at = self._indexed_at
 
     def _add_group(self, group: Sequence[_Job[Outcome]]) -> list[Outcome | Exception]:
         batches = [job.what for job in group if isinstance(job.what, Batch)]
