@@ -52,7 +52,7 @@ def _runs(python: str) -> bool:
 
 PYTHONS = _interpreters()
 
-nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "wheel"]
+nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "speed", "wheel"]
 
 
 @nox.session
