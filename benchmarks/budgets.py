@@ -90,6 +90,8 @@ BUDGETS = (
            "ingest.events_per_second", 50_000, quick=10_000, at_least=True),
     Budget("the same: x MLflow", "peers.collector.asyncops", 30.0, over="peers.collector.mlflow",
            at_least=True),
+    Budget("its processor time: x SQLite's, storing the same lines in a bare table",
+           "ingest.4x500.cpu", 5.0, quick=8.0, over="ingest.floor.cpu"),
     Budget("from call to queryable, p95 at 5,000 events/s: x max_wait_time",
            "latency.queryable_x_wait", 1.5),
     Budget("list page API at 10 million events, p95 (ms)", "collector.list_p95", 20.0),
