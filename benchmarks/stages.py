@@ -154,7 +154,7 @@ def run(effort: Effort, directory: str) -> Report:
     rest = whole - sum(calling)
     figures["stages.rest"] = figure([rest], "ns")
     rows += [
-        ("Python between these: calls, checks, what the kernel's use of caches costs",
+        ("what is left: calls and checks between these, and what each costs more beside the others",
          f"{rest:,.0f}", f"{rest / over:.2f}"),
         ("**a recorded call, over the same unrecorded**", f"{whole:,.0f}", f"{whole / over:.2f}"),
         ("**the floor**", f"{over:,.0f}", "1.00"),
