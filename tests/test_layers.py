@@ -19,6 +19,7 @@ LAYERS = (
         " _background _exporter _http"
     ),
     "_active _host _signals _recovery _client _spans _session",
+    "capture",
     "_api _run testing",
     "__init__",
     "cli __main__",

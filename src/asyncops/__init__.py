@@ -9,6 +9,7 @@ above it:
     _log _locks _giving_way _directory _frames _limit _journal _file_journal   delivery: lines in,
     _survey _adoption _background _exporter _http                              lines out
     _active _host _signals _recovery _client _spans _session                   sessions
+    capture                                                                    LLM calls over HTTP
     _api _run testing cli                                                      the surface
     collector                                                                  the server; imports
                                                                                values only
