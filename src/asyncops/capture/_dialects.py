@@ -104,21 +104,37 @@ class Assembly(Protocol):
 class Dialect(Protocol):
     """
     One way of writing a call down.
-
-    Attributes:
-        name: What it is called, such as "openai.chat".
-        provider: Who is taken to serve it where the address does not tell.
     """
 
-    name: str
-    provider: str
+    @property
+    def name(self) -> str:
+        """
+        What it is called, such as "openai.chat".
+        """
+        ...
+
+    @property
+    def provider(self) -> str:
+        """
+        Who is taken to serve it where the address does not tell.
+        """
+        ...
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """
+        How the paths of its requests end, such as "/chat/completions". Requests to any other path
+        are let through without a look at their bodies.
+        """
+        ...
 
     def matches(self, path: str, body: Any) -> bool:
         """
         Whether a request speaks this dialect, whatever the host.
 
         Args:
-            path: The path of its address, such as "/v1/chat/completions"; without the query.
+            path: The path of its address, such as "/v1/chat/completions", without the query; it
+                ends in one of `ends`.
             body: Its JSON, decoded; None where it could not be read: then the path must be one
                 that nothing else would have.
         """
