@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import asyncops
-from asyncops import testing
+from asyncops import capture, testing
 
 HEAVY = (
     "httpx",
@@ -22,12 +22,14 @@ HEAVY = (
     "starlette",
     "rich",
     "anyio",
+    "asyncops.capture",
     "asyncops.collector",
+    "genai_prices",
 )
 """What a program pays for only when it is needed."""
 
 
-@pytest.mark.parametrize("module", [asyncops, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [asyncops, capture, testing], ids=lambda module: module.__name__)
 def test_all(module: object) -> None:
     """
     `__all__` is sorted, complete and true.
@@ -43,7 +45,7 @@ def test_nothing_else_looks_public() -> None:
     Besides `__all__` the package shows only its public modules.
     """
     shown = {name for name in vars(asyncops) if not name.startswith("_")}
-    assert shown <= {*asyncops.__all__, "cli", "collector", "testing"}
+    assert shown <= {*asyncops.__all__, "capture", "cli", "collector", "testing"}
 
 
 def test_every_public_name_is_documented() -> None:

@@ -13,14 +13,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "asyncops"
 
 LAYERS = (
-    "_version _clock _exceptions _ids _events _redaction _wire _endings _configuration",
+    "_version _clock _exceptions _ids _events _content _redaction _wire _endings _configuration",
     (
         "_log _locks _giving_way _directory _frames _limit _journal _file_journal _survey _adoption"
         " _background _exporter _http"
     ),
     "_active _host _signals _recovery _client _spans _session",
     "capture",
-    "_api _run testing",
+    "_instrumentation _api _run testing",
     "__init__",
     "cli __main__",
 )

@@ -4,13 +4,13 @@ The flight recorder for async Python agents.
 General layout, from what everything stands on to what users call; a module imports only from those
 above it:
 
-    _version _exceptions _clock _ids _events _redaction _wire _endings         values, no I/O
-    _configuration
+    _version _exceptions _clock _ids _events _content _redaction _wire         values, no I/O
+    _endings _configuration
     _log _locks _giving_way _directory _frames _limit _journal _file_journal   delivery: lines in,
     _survey _adoption _background _exporter _http                              lines out
     _active _host _signals _recovery _client _spans _session                   sessions
     capture                                                                    LLM calls over HTTP
-    _api _run testing cli                                                      the surface
+    _instrumentation _api _run testing cli                                     the surface
     collector                                                                  the server; imports
                                                                                values only
 """
@@ -56,6 +56,7 @@ from ._exceptions import (
 )
 from ._exporter import Answer, Exporter, RejectedRecord
 from ._http import HTTPExporter
+from ._instrumentation import instrument, uninstrument
 from ._session import Session
 from ._spans import LLMSpan, Span, action, agent, current_span, llm, tool
 from ._version import __version__
@@ -100,6 +101,7 @@ __all__ = [
     "end_session",
     "flush",
     "init",
+    "instrument",
     "llm",
     "record",
     "session",
@@ -107,4 +109,5 @@ __all__ = [
     "set_video",
     "start_session",
     "tool",
+    "uninstrument",
 ]

@@ -13,6 +13,7 @@ from ._client import client_for
 from ._configuration import Configuration
 from ._events import EndState, Event
 from ._exceptions import NoSessionError
+from ._instrumentation import instrument_for_sessions
 from ._session import Session, record_event
 
 __all__ = [
@@ -39,6 +40,7 @@ def init(
     tags: Iterable[str] | None = None,
     name: str | None = None,
     auto_start_session: bool | None = None,
+    instrument_llm_calls: bool | None = None,
     inherited_session_id: str | uuid.UUID | Session | None = None,
     config: Configuration | None = None,
 ) -> str | None:
@@ -55,6 +57,7 @@ def init(
         tags: Tags of every session.
         name: What the session is called.
         auto_start_session: Whether to start one.
+        instrument_llm_calls: Whether calls of language models are recorded that go over httpx.
         inherited_session_id: Join this session of another process instead. Left out, the
             environment (`Session.to_env`) says whether there is one.
         config: All other options.
@@ -73,10 +76,14 @@ def init(
         "endpoint": endpoint,
         "tags": tags,
         "auto_start_session": auto_start_session,
+        "instrument_llm_calls": instrument_llm_calls,
     }
     given = Configuration(**{key: value for key, value in said.items() if value is not None})
     configure(given if config is None else given.over(config))
-    if not _configured(None).auto_start_session:
+    configured = _configured(None)
+    if configured.instrument_llm_calls:
+        instrument_for_sessions()
+    if not configured.auto_start_session:
         return None
     started = session(name, inherited_session_id=inherited_session_id)
     started.start()
@@ -104,10 +111,13 @@ def session(
         ConfigurationError: An option has a value that cannot work.
         SessionActiveError: (on entering) Another session is active.
     """
+    configured = _configured(config)
+    if configured.instrument_llm_calls:
+        instrument_for_sessions()
     return Session(
         name,
         tags=tags,
-        configuration=_configured(config),
+        configuration=configured,
         inherited_session_id=inherited_session_id,
     )
 

@@ -81,7 +81,10 @@ class Client:
     ) -> None:
         self.configuration = configuration
         self.encoder = Encoder(
-            max_value_bytes=configuration.max_value_bytes, redact=configuration.redact
+            max_value_bytes=configuration.max_value_bytes,
+            redact=configuration.redact,
+            keep_content=configuration.capture_content,
+            keep_media=configuration.capture_media,
         )
         self.open_spans: set[Span] = set()
         """The spans that are open, for whoever announces the long ones."""
@@ -439,8 +442,8 @@ def client_for(configuration: Configuration) -> Client:
         getattr(configuration, name)
         for name in (
             "api_key endpoint scope max_wait_time max_queue_size max_batch_bytes request_timeout"
-            " shutdown_timeout capture_params capture_returns max_value_bytes host_env durability"
-            " journal_dir journal_max_bytes"
+            " shutdown_timeout capture_params capture_returns max_value_bytes instrument_llm_calls"
+            " capture_content capture_media host_env durability journal_dir journal_max_bytes"
         ).split()
     )
     key += (id(configuration.redact),)  # which need not be hashable; the client keeps it alive

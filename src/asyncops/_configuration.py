@@ -198,6 +198,13 @@ class Configuration:
         capture_returns: Whether decorators keep return values. Default: yes.
         max_value_bytes: How large one payload (params, returns, prompt ...) may be.
             Default: 256 KiB.
+        instrument_llm_calls: Whether calls of language models are recorded that go over httpx.
+            Default: yes.
+        capture_content: What is kept of prompts and completions: `"full"`, `"hash"` (a SHA-256 of
+            each message) or `"metadata"` (nothing of them; tokens, cost and times stay).
+            Default: `"full"`.
+        capture_media: Whether the bytes of images and sound in them are kept, not only type, size
+            and hash. Default: no.
         redact: A function `redact(key, value) -> value` that sees every entry of every payload
             before it is kept. Default: none; the built-in redaction always works.
         host_env: `"on"`, or `"off"` to tell nothing of this machine but the versions of Python and
@@ -226,6 +233,11 @@ class Configuration:
     capture_params: bool = _option(True, _parse_flag, _flag)
     capture_returns: bool = _option(True, _parse_flag, _flag)
     max_value_bytes: int = _option(262_144, int, _count(256, 1_048_576))
+    instrument_llm_calls: bool = _option(True, _parse_flag, _flag)
+    capture_content: Literal["full", "hash", "metadata"] = _option(
+        "full", str, _one_of("full", "hash", "metadata")
+    )
+    capture_media: bool = _option(False, _parse_flag, _flag)
     redact: Redact | None = _option(None, _no_text, _hook)
     host_env: Literal["on", "off"] = _option("on", str, _one_of("on", "off"))
     durability: Literal["journal", "fsync", "memory"] = _option(

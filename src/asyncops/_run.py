@@ -16,6 +16,7 @@ from ._api import configure
 from ._client import Client
 from ._configuration import Configuration
 from ._events import EndState, SessionEndedRecord, SessionRecord
+from ._instrumentation import instrument_for_sessions
 from ._session import Session
 
 __all__ = ["VARIABLE", "activate", "conclude"]
@@ -37,6 +38,8 @@ def activate() -> None:
     told = json.loads(text)
     configuration = Configuration(endpoint=told["endpoint"])
     configure(configuration)
+    if configuration.instrument_llm_calls:
+        instrument_for_sessions()
     session = Session(
         told.get("name"),
         tags=told.get("tags"),

@@ -316,9 +316,11 @@ def record_event(active: ActiveSession, event: Event) -> str:
     elif isinstance(event, LLMEvent):
         fields, left_over = _llm_fields(event)
         attributes |= left_over
-        for name in ("prompt", "completion", "usage"):
+        for name in ("prompt", "completion"):
             if getattr(event, name) is not None:
-                fields[name] = encoder.payload(getattr(event, name))
+                fields[name] = encoder.content(getattr(event, name))
+        if event.usage is not None:
+            fields["usage"] = encoder.payload(event.usage)
     started_at = _time(event.started_at, now)
     active.client.record(
         EventRecord(

@@ -233,9 +233,15 @@ class Span:
         self.opened_at = _clock.monotonic_ns()
         client.open_spans.add(self)
 
-    def close(self, exception: BaseException | None = None) -> None:
+    def close(
+        self, exception: BaseException | None = None, *, failure: Failure | None = None
+    ) -> None:
         """
         End, as *exception* says, and record the event. Never raises `Exception`.
+
+        Args:
+            exception: What ended it; None where it succeeded.
+            failure: What went wrong, where no exception says so.
         """
         active = self.session
         if active is None:
@@ -246,7 +252,7 @@ class Span:
         encoder = client.encoder
         try:
             record: EventRecord | SucceededEvent
-            if exception is None and type(self) is Span:
+            if exception is None and failure is None and type(self) is Span:
                 record = SucceededEvent(
                     ended_at, active.id, self.id, self.kind, self.name, self.started_at,
                     self.parent_id, self.agent, self._params,
@@ -258,6 +264,8 @@ class Span:
                 record = event = self._record(active, ended_at)
                 if exception is not None:
                     record = self._ended_by(event, exception, encoder)
+                elif failure is not None:
+                    record = _with(event, state="Fail", failure=encoder.failure(failure))
         except Exception as error:
             trouble("event", "asyncops could not record %r: %r", self, error)
             return
@@ -360,9 +368,13 @@ class LLMSpan(Span):
     """
 
     __slots__ = (
-        "_first_token_at", "cache_write_tokens", "cached_tokens", "completion", "completion_tokens",
-        "cost", "model", "prompt", "prompt_tokens", "provider", "reasoning_tokens", "usage",
+        "_first_token_at", "_prompt", "cache_write_tokens", "cached_tokens", "completion",
+        "completion_tokens", "cost", "model", "prompt", "prompt_tokens", "provider",
+        "reasoning_tokens", "usage",
     )  # fmt: skip
+
+    captured = False
+    """Whether it was seen on its way, not written by hand; or has been told by one that was."""
 
     def __init__(
         self,
@@ -381,6 +393,7 @@ class LLMSpan(Span):
         self.model = model
         self.provider = provider
         self.prompt = prompt
+        self._prompt: msgspec.Raw | None = None
         self.completion: Any = None
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
@@ -398,6 +411,33 @@ class LLMSpan(Span):
         if self._first_token_at is None:
             self._first_token_at = _clock.monotonic_ns()
 
+    def keep_prompt(self, active: ActiveSession) -> None:
+        """
+        Keep the prompt as it is now, and let go of it.
+        """
+        if self.prompt is not None:
+            self._prompt = active.client.encoder.content(self.prompt)
+            self.prompt = None
+
+    def is_open(self) -> bool:
+        """
+        Whether it has begun, as a block or a decorated call, and is not over.
+        """
+        return self.session is not None and self in self.session.client.open_spans
+
+    def told_by(self, call: LLMSpan) -> None:
+        """
+        *call* is this one as it went over the wire: what nobody has said here, it says.
+        """
+        if self.prompt is None:
+            self._prompt = call._prompt
+        if self._params is None:
+            self._params = call._params
+        for name in _TOLD_BY_A_CALL:
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(call, name))
+        self.attributes = {**call.attributes, **self.attributes}
+
     def again(self, name: str) -> Span:
         return LLMSpan(name, model=self.model, provider=self.provider, prompt=self.prompt)
 
@@ -414,7 +454,7 @@ class LLMSpan(Span):
             if fields["cost"] is None:
                 self.attributes["cost"] = self.cost
         if self.completion is not None:
-            fields["completion"] = encoder.payload(self.completion)
+            fields["completion"] = encoder.content(self.completion)
         if self.usage is not None:
             fields["usage"] = encoder.payload(self.usage)
         if self._first_token_at is not None:
@@ -422,10 +462,11 @@ class LLMSpan(Span):
         return fields
 
     def _opened_fields(self, encoder: Encoder) -> dict[str, Any]:
+        prompt = NOTHING if self._prompt is None else self._prompt
         return {
             "model": None if self.model is None else label(self.model),
             "provider": None if self.provider is None else label(self.provider),
-            "prompt": NOTHING if self.prompt is None else encoder.payload(self.prompt),
+            "prompt": prompt if self.prompt is None else encoder.content(self.prompt),
         }
 
 
@@ -436,6 +477,11 @@ _TOKEN_FIELDS = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+
+
+_TOLD_BY_A_CALL = (
+    *_TOKEN_FIELDS, "_first_token_at", "completion", "cost", "model", "provider", "usage",
+)  # fmt: skip
 
 
 def count_of(value: Any) -> int | None:

@@ -31,8 +31,10 @@ from typing import Any
 import attrs
 import msgspec
 
+from ._content import hashed, without_media
 from ._events import (
     MAX_LABEL_CHARS,
+    NOTHING,
     EventOpenedRecord,
     EventRecord,
     Failure,
@@ -225,10 +227,14 @@ class Encoder:
     Attributes:
         max_value_bytes: About how large one payload may become, in bytes of JSON.
         redact: The program's own hook, called after the built-in redaction.
+        keep_content: What is kept of prompts and completions: "full", "hash" or "metadata".
+        keep_media: Whether the bytes of images and sound in them are kept.
     """
 
     max_value_bytes: int = 262_144
     redact: Redact | None = None
+    keep_content: str = "full"
+    keep_media: bool = False
     _plain_bytes: int = attrs.field(init=False, repr=False)
 
     @_plain_bytes.default
@@ -240,6 +246,21 @@ class Encoder:
         *value* as JSON, for a record. Never raises `Exception`; safe from any thread.
         """
         return msgspec.Raw(self.json(value))
+
+    def content(self, value: Any) -> msgspec.Raw:
+        """
+        `payload` of *value*, a prompt or a completion, as far as it is to be kept.
+        """
+        if self.keep_content == "metadata":
+            return NOTHING
+        try:
+            if not self.keep_media:
+                value = without_media(value)
+            if self.keep_content == "hash":
+                value = hashed(value)
+        except Exception as error:  # then nothing of it is kept: it might be what must not be
+            value = {"$type": _type_name(value), "error": type(error).__name__}
+        return self.payload(value)
 
     def member(self, value: Any) -> Any:
         """
