@@ -31,7 +31,7 @@ def added(*counts: int | None) -> int | None:
     The sum of those that are known; None if none is.
     """
     known = [one for one in counts if one is not None]
-    return sum(known) if known else None
+    return count(sum(known)) if known else None
 
 
 def first(*counts: int | None) -> int | None:

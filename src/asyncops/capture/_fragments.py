@@ -12,8 +12,8 @@ from typing import Any
 __all__ = ["Text", "joined", "merge"]
 
 _GROWING = frozenset(
-    "content refusal reasoning reasoning_content text thinking arguments input data transcript"
-    " summary signature".split()
+    "content refusal reasoning reasoning_content text thinking arguments input partial_json code"
+    " data transcript summary signature".split()
 )
 """
 Where texts come in pieces. Under any other name (`role`, `id`, `type` ...) a later text stands in
@@ -43,9 +43,11 @@ class _Items:
 
     __slots__ = ("items", "numbered")
 
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self.numbered: dict[int, dict[str, Any]] = {}
+    def __init__(self, begun: list[Any]) -> None:
+        self.items = [dict(item) if isinstance(item, dict) else item for item in begun]
+        self.numbered = {
+            number: item for number, item in enumerate(self.items) if isinstance(item, dict)
+        }
 
     def add(self, fragment: Any) -> None:
         if not isinstance(fragment, dict):
@@ -78,8 +80,8 @@ class _Items:
 
 def merge(whole: dict[str, Any], fragment: dict[str, Any]) -> None:
     """
-    Put *fragment* into *whole*, which holds what earlier calls put there. What was given is never
-    changed.
+    Put *fragment* into *whole*: what earlier calls put there, or a copy of what a message began
+    with.
     """
     for name, value in fragment.items():
         held = whole.get(name)
@@ -94,14 +96,14 @@ def merge(whole: dict[str, Any], fragment: dict[str, Any]) -> None:
             elif isinstance(held, Text):
                 held.pieces.append(value)
             else:
-                whole[name] = Text(value)
+                whole[name] = Text(held, value) if isinstance(held, str) else Text(value)
         elif isinstance(value, dict):
             if not isinstance(held, dict):
                 held = whole[name] = {}
             merge(held, value)
         elif isinstance(value, list):
             if not isinstance(held, _Items):
-                whole[name] = items = _Items()
+                whole[name] = items = _Items(held if isinstance(held, list) else [])
                 if isinstance(held, Text) and any(held.pieces):
                     items.add({"type": "text", "text": "".join(held.pieces)})
                 held = items

@@ -7,11 +7,20 @@ from __future__ import annotations
 from typing import Any
 
 from ._dialects import Dialect
+from .anthropic_messages import AnthropicMessages
+from .embeddings import OpenAIEmbeddings
 from .openai_chat import OpenAIChat, OpenAICompletions
+from .openai_responses import OpenAIResponses
 
 __all__ = ["find", "may_match", "register", "unregister"]
 
-_OURS: tuple[Dialect, ...] = (OpenAIChat(), OpenAICompletions())
+_OURS: tuple[Dialect, ...] = (
+    OpenAIChat(),
+    OpenAIResponses(),
+    AnthropicMessages(),
+    OpenAIEmbeddings(),
+    OpenAICompletions(),
+)
 
 _registered: tuple[Dialect, ...] = ()
 _ends: tuple[str, ...] = ()

@@ -1,23 +1,20 @@
 """
 OpenAI's chat completions, and the completions before them, as a great many servers speak them.
 
-The servers differ in what they add: Groq tells usage as `x_groq`, DeepSeek and Moonshot name cached
-tokens in ways of their own, xAI counts reasoning beside the completion, Mistral writes content as a
-list of parts, OpenRouter, xAI and Perplexity say what the call cost.
+The servers differ in what they add: Groq tells usage as `x_groq`, Moonshot within a choice, Mistral
+writes content as a list of parts, some reason beside the content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-from .._events import Cost
-from ._bodies import but, count, first, labels, mapping, model_in, one_or_all, text
+from ._bodies import but, count, labels, mapping, model_in, one_or_all, text
 from ._dialects import Answered, Asked
 from ._fragments import Text, joined, merge
+from ._openai_usage import cost_of, counted
 
-__all__ = ["OpenAIChat", "OpenAICompletions", "counted"]
+__all__ = ["OpenAIChat", "OpenAICompletions", "prompt_and_suffix"]
 
 
 class OpenAIChat:
@@ -51,7 +48,7 @@ class OpenAIChat:
             finish_reasons=labels(choice.get("finish_reason") for choice in choices),
             tool_call_ids=labels(mapping(call).get("id") for call in calls),
             usage=usage,
-            cost=_cost(mapping(usage)),
+            cost=cost_of(usage),
             **counted(usage),
         )
 
@@ -85,63 +82,6 @@ def prompt_and_suffix(body: dict[str, Any]) -> Any:
     if body.get("suffix"):
         return {"prompt": body.get("prompt"), "suffix": body["suffix"]}
     return body.get("prompt")
-
-
-def counted(usage: Any) -> dict[str, int | None]:
-    """
-    The tokens that *usage* tells of, by their names in `Answered`.
-    """
-    if not isinstance(usage, dict):
-        return {}
-    into = mapping(usage.get("prompt_tokens_details"))
-    out = mapping(usage.get("completion_tokens_details"))
-    prompt = count(usage.get("prompt_tokens"))
-    completion = count(usage.get("completion_tokens"))
-    reasoning = first(count(out.get("reasoning_tokens")), count(usage.get("reasoning_tokens")))
-    if (
-        prompt is not None
-        and completion is not None
-        and reasoning is not None
-        and usage.get("total_tokens") == prompt + completion + reasoning
-    ):
-        completion += reasoning  # xAI; for others the total is that of prompt and completion
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "cached_tokens": first(
-            count(into.get("cached_tokens")),
-            count(usage.get("prompt_cache_hit_tokens")),  # DeepSeek
-            count(usage.get("cached_tokens")),  # Moonshot
-        ),
-        "cache_write_tokens": count(into.get("cache_write_tokens")),
-        "reasoning_tokens": reasoning,
-    }
-
-
-_TICKS = Decimal(10) ** 10
-"""How many of xAI's ticks are a dollar: https://docs.x.ai/developers/cost-tracking"""
-
-
-def _cost(usage: Mapping[str, Any]) -> Cost | None:
-    """
-    What *usage* says the call cost, in US dollars: OpenRouter's credits are those.
-    """
-    cost = usage.get("cost")
-    amount = _amount(mapping(cost).get("total_cost", cost))  # Perplexity: an object
-    if amount is not None:
-        if usage.get("is_byok") is True:
-            # with a key of one's own the vendor behind OpenRouter sends a bill, too
-            upstream = mapping(usage.get("cost_details")).get("upstream_inference_cost")
-            amount += _amount(upstream) or 0
-        return Cost(amount)
-    ticks = count(usage.get("cost_in_usd_ticks"))  # xAI
-    return None if ticks is None else Cost(ticks / _TICKS)
-
-
-def _amount(value: object) -> Decimal | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Decimal(str(value))
-    return None
 
 
 class ChatAssembly:
