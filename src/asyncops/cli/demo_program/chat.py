@@ -1,5 +1,6 @@
 """
-Conversations with a model behind OpenAI's chat completions, each call recorded as an LLM event.
+Conversations with a model behind OpenAI's chat completions. Nothing here says that its calls are to
+be recorded: they are, because they go over httpx.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from typing import Any
 
 import attrs
 import httpx
-
-import asyncops
 
 __all__ = ["Chat"]
 
@@ -43,21 +42,10 @@ class Chat:
         request: dict[str, Any] = {"model": self.model, "messages": messages}
         if tools:
             request["tools"] = tools
-        with asyncops.llm(
-            "chat", model=self.model, provider="local", prompt=list(messages)
-        ) as span:
-            response = await self.http.post("chat/completions", json=request)
-            response.raise_for_status()
-            answer = response.json()
-            usage = answer["usage"]
-            cost = asyncops.Cost(str(usage["cost"]))
-            message: dict[str, Any] = answer["choices"][0]["message"]
-            span.completion = message
-            span.usage = usage
-            span.prompt_tokens = usage["prompt_tokens"]
-            span.completion_tokens = usage["completion_tokens"]
-            span.cached_tokens = usage["prompt_tokens_details"]["cached_tokens"]
-            span.cost = cost
+        response = await self.http.post("chat/completions", json=request)
+        response.raise_for_status()
+        answer = response.json()
+        message: dict[str, Any] = answer["choices"][0]["message"]
         if self.on_cost is not None:
-            self.on_cost(cost.amount)
+            self.on_cost(Decimal(str(answer["usage"]["cost"])))
         return message
