@@ -63,6 +63,8 @@ ENDINGS = "tests/faults/test_endings.py::test_ending"
 STORE = "tests/collector/test_store.py"
 INGEST = "tests/collector/test_ingest.py"
 WIRE = "tests/test_wire.py"
+CALLS = "tests/capture/test_calls.py"
+INSTRUMENTATION = "tests/capture/test_instrumentation.py"
 
 MUTANTS = [
     # -- the journal
@@ -595,6 +597,135 @@ MUTANTS = [
         "        except DecodeError as error:\n            records.clear()\n"
         "            rejected.append",
         (f"{INGEST}::test_bad_lines_are_told_and_spare_the_others",),
+    ),
+    # -- capture of LLM calls
+    Mutant(
+        "capture: an answer closed early is called off",
+        "capture/_calls.py",
+        '            self._end(asyncio.CancelledError("the answer was closed before its end"))\n',
+        "            self._end(None)\n",
+        (f"{CALLS}::test_a_stream_that_is_abandoned",),
+    ),
+    Mutant(
+        "capture: a stream read to its last event is whole",
+        "capture/_calls.py",
+        "        return self._done or (self._assembly is not None and self._assembly.complete)\n",
+        "        return False\n",
+        (f"{CALLS}::test_a_stream_read_to_its_last_event_only",),
+    ),
+    Mutant(
+        "capture: the first token, not the first byte",
+        "capture/_calls.py",
+        "                if assembly.has_token:\n",
+        "                if assembly is not None:\n",
+        (f"{CALLS}::test_time_to_the_first_token_not_to_the_first_byte",),
+    ),
+    Mutant(
+        "capture: what the vendor refuses has failed",
+        "capture/_calls.py",
+        "                failure = self._refusal()\n",
+        "                self._refusal()\n",
+        (f"{CALLS}::test_a_refusal",),
+    ),
+    Mutant(
+        "capture: attempts are counted",
+        "capture/_calls.py",
+        "            _failed.failed(self._retry_key, self._failures + 1)\n",
+        "            pass\n",
+        (f"{CALLS}::test_a_refusal",),
+    ),
+    Mutant(
+        "capture: a success is no attempt of the next call",
+        "capture/_calls.py",
+        "            _failed.succeeded(self._retry_key)\n",
+        "",
+        (f"{CALLS}::test_a_refusal",),
+    ),
+    Mutant(
+        "capture: a block written by hand is the call",
+        "capture/_calls.py",
+        "                block.told_by(span)\n                return\n",
+        "                block.told_by(span)\n",
+        (f"{CALLS}::test_a_block_written_by_hand_is_filled_in",),
+    ),
+    Mutant(
+        "capture: a block tells of one call only",
+        "capture/_calls.py",
+        "            around.captured = True\n",
+        "",
+        (f"{CALLS}::test_a_decorated_call_is_filled_in_and_a_second_one_told",),
+    ),
+    Mutant(
+        "capture: an answer that is dropped is told of",
+        "capture/_transports.py",
+        "                self._stream.close()\n            finally:\n"
+        "                self._attempt.closed()\n\n        def __del__(self) -> None:",
+        "                self._stream.close()\n            finally:\n"
+        "                self._attempt.closed()\n\n        def deleted(self) -> None:",
+        (f"{CALLS}::test_an_answer_that_is_dropped",),
+    ),
+    Mutant(
+        "capture: nothing is recorded when the interpreter ends",
+        "capture/_calls.py",
+        "        if self._over or is_finalizing():\n",
+        "        if self._over:\n",
+        (f"{INSTRUMENTATION}::test_an_answer_that_is_open_at_exit",),
+    ),
+    Mutant(
+        "capture: an answer that is there at once",
+        "capture/_transports.py",
+        "    if response.is_closed:\n",
+        "    if False:\n",
+        (f"{CALLS}::test_an_answer_that_is_there_at_once",),
+    ),
+    Mutant(
+        "capture: once, where transports of ours are nested",
+        "capture/_transports.py",
+        "    if active is None or _seen.get() is request:\n",
+        "    if active is None:\n",
+        (f"{CALLS}::test_one_client_alone",),
+    ),
+    Mutant(
+        "capture: nothing said is kept among the params",
+        "capture/_calls.py",
+        "            if isinstance(value, bool | int | float) or name in _SAFE_PARAMS\n",
+        "            if value or name in _SAFE_PARAMS\n",
+        (f"{CALLS}::test_content_that_is_not_to_be_kept",),
+    ),
+    Mutant(
+        "capture: a session that does not want it",
+        "_instrumentation.py",
+        "            or not (_everywhere or active.client.configuration.instrument_llm_calls)\n",
+        "",
+        (f"{INSTRUMENTATION}::test_a_session_that_does_not_want_it",),
+    ),
+    Mutant(
+        "capture: taken back",
+        "_instrumentation.py",
+        "                setattr(client, _METHOD, original)\n",
+        "",
+        (f"{INSTRUMENTATION}::test_it_is_taken_back_without_a_trace",),
+    ),
+    Mutant(
+        "capture: a package that is imported later",
+        "_instrumentation.py",
+        "                if _at_work:\n                    _put_into(module)\n",
+        "                pass\n",
+        (f"{INSTRUMENTATION}::test_a_package_that_is_imported_later",),
+    ),
+    Mutant(
+        "capture: media are not kept",
+        "_wire.py",
+        "                value = without_media(value)\n",
+        "                pass\n",
+        ("tests/test_content.py::test_bytes_of_media_on_request",),
+    ),
+    Mutant(
+        "capture: an event cut in the midst of a line",
+        "capture/_streams.py",
+        '            data = b"".join((*self._rest, data))\n',
+        "            pass\n",
+        ("tests/capture/test_capture_streams.py",),
     ),
 ]
 

@@ -15,7 +15,7 @@ from wires import CHAT, WIRES, Body, Wire, answer, asked, events, sse, stream
 
 import asyncops
 import asyncops.testing
-from asyncops.capture import Answered, Asked, register, transport, unregister
+from asyncops.capture import Answered, Asked, _calls, register, transport, unregister
 
 JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream"}
@@ -299,6 +299,20 @@ def test_an_answer_nobody_can_read(wire: Wire, body: bytes, headers: dict[str, s
     assert ("Success", "gpt-4o") == (call["state"], call["model"])
     assert asked()["messages"] == call["prompt"]
     assert {"prompt_tokens", "completion_tokens", "cost"}.isdisjoint(call)
+
+
+def test_an_answer_too_long_to_be_read(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It goes on to the application whole; we keep nothing of it, and say so.
+    """
+    monkeypatch.setattr(_calls, "MAX_BODY_BYTES", 1_000)
+    with asyncops.testing.recorded() as recording, asyncops.session():
+        response = wire.post(wire.client(whole(answer("x" * 1_000))))
+
+    (call,) = events(recording)
+    assert answer("x" * 1_000) == response.json()
+    assert "too many to be read" in call["attributes"]["unread"]
+    assert "completion" not in call
 
 
 def test_a_body_that_is_streamed_up(wire: Wire) -> None:

@@ -244,6 +244,31 @@ def test_a_forked_child_records_its_calls() -> None:
     assert 2 * "['gpt-4o']\n" == out
 
 
+def test_an_answer_that_is_open_at_exit() -> None:
+    """
+    A program may end in the midst of a stream; it ends as it would without us, without a word.
+    """
+    out = run(
+        f"""
+        import httpx
+        import asyncops
+        asyncops.init()
+        serve = httpx.MockTransport(
+            lambda request: httpx.Response(
+                200, headers={{"content-type": "text/event-stream"}}, content=iter([b"data: 1"] * 9)
+            )
+        )
+        client = httpx.Client(transport=serve)
+        request = client.build_request("POST", "{CHAT}", json={asked()!r})
+        response = client.send(request, stream=True)
+        pieces = response.iter_raw()
+        print(next(pieces))
+        """
+    )
+
+    assert "b'data: 1'\n" == out
+
+
 def test_what_we_send_ourselves_is_not_seen(wire: Wire) -> None:
     """
     Work that belongs to no session is not recorded: neither ours, nor a request that has an `llm`

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import http
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -350,8 +351,11 @@ class Attempt:
         """
         return self._done or (self._assembly is not None and self._assembly.complete)
 
-    def _end(self, error: BaseException | None) -> None:
-        if self._over:
+    def _end(
+        self, error: BaseException | None, is_finalizing: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        if self._over or is_finalizing():
+            # when the interpreter ends, what was under way stays open, as everything does
             return
         self._over = True
         span = self._span
@@ -366,7 +370,8 @@ class Attempt:
             if body is not None:
                 self._read(self._dialect.answered(body))
         except Exception as problem:
-            span.set(unread=f"{type(problem).__name__}: {problem}")
+            words = f": {problem}" if self._keeps_content() else ""
+            span.set(unread=f"{type(problem).__name__}{words}")
         if self._malformed:
             span.set(malformed_events=self._malformed)
         if self._assembly is not None and not self._is_complete():
@@ -392,6 +397,8 @@ class Attempt:
         self._catch_up()
         if self._assembly is not None:
             return self._assembly.body()
+        if self._size > MAX_BODY_BYTES:
+            raise ValueError(f"{self._size:,} bytes are too many to be read")
         content = self._whole(self._parts)
         return msgspec.json.decode(content) if content else None
 

@@ -110,7 +110,7 @@ def _transport_class(package: Any) -> type[Any]:
             finally:
                 self._attempt.closed()
 
-        def __del__(self) -> None:  # of an answer that somebody dropped without closing it
+        def __del__(self) -> None:  # somebody dropped it without closing it
             self._attempt.closed()
 
     class AsyncStream(package.AsyncByteStream):  # type: ignore[misc]
@@ -139,7 +139,7 @@ def _transport_class(package: Any) -> type[Any]:
             finally:
                 self._attempt.closed()
 
-        def __del__(self) -> None:
+        def __del__(self) -> None:  # somebody dropped it without closing it
             self._attempt.closed()
 
     class Transport(package.BaseTransport, package.AsyncBaseTransport):  # type: ignore[misc]
