@@ -32,7 +32,7 @@ def tampered(draw: st.DrawFn, body: Any) -> Any:
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(body))
         if not places:
-            return draw(odd)
+            break
         holder, key = draw(st.sampled_from(places))
         if draw(st.booleans()):
             holder[key] = copy.deepcopy(draw(odd))
@@ -104,8 +104,9 @@ def try_hard(
     body = data.draw(tampered(answered))
     _sound_or_raises(lambda: is_sound(dialect.answered(body)))
     assembly = dialect.assembly()
-    for event in data.draw(tampered(events)):
-        name, piece = event if isinstance(event, tuple) else ("", event)
+    named = [list(event) if isinstance(event, tuple) else ["", event] for event in events]
+    for event in data.draw(tampered(named)):
+        name, piece = event if isinstance(event, list) and len(event) == 2 else ("", event)
         _sound_or_raises(lambda: assembly.add(name, piece))  # noqa: B023 (called at once)
     assert type(assembly.has_token) is type(assembly.complete) is bool
     _sound_or_raises(lambda: is_sound(dialect.answered(assembly.body())))

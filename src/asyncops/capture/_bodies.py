@@ -11,7 +11,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["added", "but", "count", "first", "labels", "mapping", "model_in", "one_or_all", "text"]
+__all__ = [
+    "added",
+    "but",
+    "count",
+    "first",
+    "labels",
+    "mapping",
+    "model_in",
+    "names_model",
+    "one_or_all",
+    "text",
+]
 
 MAX_COUNT = 2**63 - 1
 """What a count in a record may be at most."""
@@ -21,6 +32,8 @@ def count(value: object) -> int | None:
     """
     *value* if it is a number of tokens.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
         return value
     return None
@@ -76,6 +89,13 @@ def one_or_all(values: list[Any]) -> Any:
     if len(values) > 1:
         return values
     return values[0] if values else None
+
+
+def names_model(body: Any) -> bool:
+    """
+    Whether *body* is an object that says which model it is for.
+    """
+    return isinstance(body, dict) and isinstance(body.get("model"), str)
 
 
 _MODEL = re.compile(r"/(?:deployments|models|model|tunedModels|endpoints)/([^/]+)")

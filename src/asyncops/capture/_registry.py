@@ -8,7 +8,11 @@ from typing import Any
 
 from ._dialects import Dialect
 from .anthropic_messages import AnthropicMessages
+from .cohere_chat import CohereChat, CohereEmbed
 from .embeddings import OpenAIEmbeddings
+from .google_generate import GoogleEmbed, GoogleGenerate
+from .mistral import MistralAgents, MistralFIM, MistralVertex
+from .ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from .openai_chat import OpenAIChat, OpenAICompletions
 from .openai_responses import OpenAIResponses
 
@@ -18,7 +22,17 @@ _OURS: tuple[Dialect, ...] = (
     OpenAIChat(),
     OpenAIResponses(),
     AnthropicMessages(),
+    GoogleGenerate(),
+    CohereChat(),
+    OllamaChat(),
+    OllamaGenerate(),
+    MistralFIM(),
+    MistralAgents(),
+    MistralVertex(),
     OpenAIEmbeddings(),
+    GoogleEmbed(),
+    CohereEmbed(),
+    OllamaEmbed(),
     OpenAICompletions(),
 )
 

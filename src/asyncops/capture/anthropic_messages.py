@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ._bodies import added, but, count, labels, mapping, model_in, text
+from ._bodies import added, but, count, labels, mapping, model_in, names_model, text
 from ._dialects import Answered, Asked
 from ._fragments import Text, joined, merge
 from ._openai_usage import cost_of
@@ -38,7 +38,7 @@ class AnthropicMessages:
         if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
             return False
         if path.endswith("/messages"):
-            return isinstance(body.get("model"), str)
+            return names_model(body)
         return isinstance(body.get("anthropic_version"), str)
 
     def asked(self, path: str, body: Any) -> Asked:
@@ -150,9 +150,9 @@ def _finished(block: dict[str, Any]) -> dict[str, Any]:
     *block* put together; input that was cut off stays the text that came.
     """
     pieces = block.get("partial_json")
-    whole: dict[str, Any] = joined(but(block, "partial_json"))
+    whole = joined(but(block, "partial_json"))
     if isinstance(pieces, Text):
-        said = joined(pieces)
+        said = "".join(pieces.pieces)
         try:
             whole["input"] = msgspec.json.decode(said) if said else whole.get("input")
         except (msgspec.MsgspecError, RecursionError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._bodies import but, count, first, mapping, model_in, text
+from ._bodies import but, count, first, mapping, model_in, names_model, text
 from ._dialects import Answered, Asked
 from ._openai_usage import cost_of, counted
 from ._whole import WholeAssembly
@@ -27,7 +27,7 @@ class OpenAIEmbeddings:
         return (
             isinstance(body, dict)
             and "input" in body
-            and (isinstance(body.get("model"), str) or "/deployments/" in path)
+            and (names_model(body) or "/deployments/" in path)
         )
 
     def asked(self, path: str, body: Any) -> Asked:

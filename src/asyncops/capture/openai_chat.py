@@ -11,7 +11,7 @@ from typing import Any
 
 from ._bodies import but, count, labels, mapping, model_in, one_or_all, text
 from ._dialects import Answered, Asked
-from ._fragments import Text, joined, merge
+from ._fragments import Text, Whole, joined, merge
 from ._openai_usage import cost_of, counted
 
 __all__ = ["OpenAIChat", "OpenAICompletions", "prompt_and_suffix"]
@@ -119,7 +119,7 @@ class ChatAssembly:
         # some servers that stream the message say the text once more beside it
         delta = fragment.get("delta") or fragment.get("message")
         if isinstance(delta, dict):
-            merge(choice.setdefault("message", {}), delta)
+            merge(choice.setdefault("message", Whole()), delta)
             if not self.has_token:
                 self.has_token = any(value for name, value in delta.items() if name != "role")
         elif fragment.get("text"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._bodies import but, labels, mapping, text
+from ._bodies import but, labels, mapping, names_model, text
 from ._dialects import Answered, Asked
 from ._fragments import joined, merge
 from ._openai_usage import cost_of, counted
@@ -27,10 +27,9 @@ class OpenAIResponses:
     ends = ("/responses",)
 
     def matches(self, path: str, body: Any) -> bool:
-        return isinstance(body, dict) and (
-            ("input" in body and isinstance(body.get("model"), str))
-            or isinstance(mapping(body.get("prompt")).get("id"), str)
-        )
+        if names_model(body) and "input" in body:
+            return True
+        return isinstance(mapping(mapping(body).get("prompt")).get("id"), str)
 
     def asked(self, path: str, body: Any) -> Asked:
         said = {name: body[name] for name in _SAID if body.get(name)}
