@@ -1,0 +1,117 @@
+"""
+What the tests with vendors' clients share: a server that speaks as the vendors do, a collector, and
+the table of what was recorded.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients import Driver
+from scenarios import SCENARIOS
+from vendor_server import VendorServer, serving
+
+import asyncops
+from asyncops.capture import _calls
+from asyncops.collector.app import CollectorSettings
+from asyncops.collector.server import EmbeddedCollector
+
+FAST = ("client_openai", "client_anthropic")
+"""The clients of the normal suite."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--clients",
+        nargs="+",
+        metavar="MODULE",
+        help="all scenarios with these clients: the modules client_*.py here; one that cannot be"
+        " imported is an error",
+    )
+    parser.addoption("--matrix", type=Path, metavar="FILE", help="keep what was recorded, as JSON")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "driver" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("--clients", None)
+    cells = []
+    for module in wanted or FAST:
+        if wanted is None and importlib.util.find_spec(module.removeprefix("client_")) is None:
+            reason = f"{module.removeprefix('client_')} is not installed"
+            cells.append(pytest.param(None, None, marks=pytest.mark.skip(reason), id=module))
+            continue
+        for driver in _drivers(module):
+            for scenario in SCENARIOS:
+                if driver.does(scenario) and (wanted or scenario.fast):
+                    cells.append(pytest.param(driver, scenario, id=f"{driver}-{scenario.name}"))
+    metafunc.parametrize(("driver", "scenario"), cells)
+
+
+def _drivers(module: str) -> Iterator[Driver]:
+    """
+    Of each client in *module*, with and without a loop.
+    """
+    exported = importlib.import_module(module)
+    for name in exported.__all__:
+        kind = getattr(exported, name)
+        if inspect.isclass(kind) and issubclass(kind, Driver):
+            yield from (kind(is_async=is_async) for is_async in (False, True))
+
+
+@pytest.fixture(scope="session")
+def vendor() -> Iterator[VendorServer]:
+    """
+    The vendors, on this machine.
+    """
+    # what streams and exceptions leave behind is collected after each run; of all that was there
+    # before nothing is, and looking at it would take most of the time
+    gc.collect()
+    gc.freeze()
+    with serving() as server:
+        yield server
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def vendors_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCollector]:
+    """
+    A collector for all tests here; each has a session of its own.
+    """
+    db = tmp_path_factory.mktemp("providers") / "collector.db"
+    with EmbeddedCollector(CollectorSettings(port=0, db=db)) as collector:
+        yield collector
+
+
+@pytest.fixture(autouse=True)
+def _taken_back() -> Iterator[None]:
+    """
+    No client is left instrumented, and no failed request remembered.
+    """
+    yield
+    asyncops.uninstrument()
+    _calls._failed._times.clear()
+
+
+# -- the table --------------------------------------------------------------------------------
+
+_rows: list[Any] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _rows.extend(value for name, value in report.user_properties if name == "cell")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = session.config.getoption("--matrix", None)
+    if path is not None and not hasattr(session.config, "workerinput"):
+        path.write_text(json.dumps(_rows))
