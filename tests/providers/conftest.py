@@ -50,9 +50,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             cells.append(pytest.param(None, None, marks=pytest.mark.skip(reason), id=module))
             continue
         for driver in _drivers(module):
-            for scenario in SCENARIOS:
-                if driver.does(scenario) and (wanted or scenario.fast):
-                    cells.append(pytest.param(driver, scenario, id=f"{driver}-{scenario.name}"))
+            cells += [
+                pytest.param(driver, scenario, id=f"{driver}-{scenario.name}")
+                for scenario in SCENARIOS
+                if driver.does(scenario) and (wanted or scenario.fast)
+            ]
     metafunc.parametrize(("driver", "scenario"), cells)
 
 

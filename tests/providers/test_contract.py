@@ -128,6 +128,12 @@ def _misses(
         if attributes.get("attempt") != attempt:
             yield f"attempt: {attributes.get('attempt')}, not {attempt}"
         yield from _state(scenario, event, status)
+        refused = status is not None and status >= 400
+        # of a stream that is asked for again, some clients do not even read why
+        if refused and (last or not scenario.stream):
+            said = REFUSALS[status][1]
+            if said not in event["failure"]["message"]:
+                yield f"failure: {event['failure']['message']!r} does not say {said!r}"
         if last and not scenario.twice:
             yield from _content(driver, scenario, case, seen, event)
 
@@ -154,9 +160,6 @@ def _state(scenario: Scenario, event: dict[str, Any], status: int | None) -> Ite
     if status is not None and status >= 400:
         state, kind = "Fail", "HTTPStatusError"
         words = f"{status} {http.HTTPStatus(status).phrase}"
-        said = REFUSALS[status][1]
-        if said not in failure["message"]:
-            yield f"failure: {failure['message']!r} does not say {said!r}"
     elif scenario.leave is not Leave.AT_THE_END:
         state = "Cancelled"
     elif scenario.behaviour is Behaviour.CUT:

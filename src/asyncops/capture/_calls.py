@@ -340,7 +340,7 @@ class Attempt:
             return
         with contextlib.suppress(Exception):
             self._catch_up()
-        if self._status >= http.HTTPStatus.BAD_REQUEST or self._is_complete():
+        if self._status >= http.HTTPStatus.BAD_REQUEST or self._is_complete() or self._error():
             self._end(None)
         else:
             self._end(asyncio.CancelledError("the answer was closed before its end"))
@@ -432,10 +432,13 @@ class Attempt:
         """
         What a stream that began well says went wrong.
         """
-        error = None if self._assembly is None else self._assembly.error
+        error = self._error()
         if error is None:
             return None
         return Failure(type="StreamError", message=_words(error, self._keeps_content()))
+
+    def _error(self) -> Any:
+        return None if self._assembly is None else self._assembly.error
 
     def _keeps_content(self) -> bool:
         return self._active.client.configuration.capture_content == "full"
