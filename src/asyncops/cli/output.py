@@ -144,9 +144,9 @@ def event_cost(event: Mapping[str, Any]) -> str:
 
 def tokens(said: Mapping[str, Any]) -> str:
     """
-    Tokens in and out, or "" where there were none.
+    Tokens in and out, or "" where there were none; "?" where one is not known.
     """
-    prompt, completion = said["prompt_tokens"], said["completion_tokens"]
-    if not prompt and not completion:
+    counts = said["prompt_tokens"], said["completion_tokens"]
+    if not any(counts):
         return ""
-    return f"{compact(prompt or 0)} → {compact(completion or 0)}"
+    return " → ".join("?" if one is None else compact(one) for one in counts)

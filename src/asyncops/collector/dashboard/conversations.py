@@ -3,8 +3,11 @@ What was said to a model and by it, as messages, whichever vendor's way it was w
 
 Read are plain strings, single messages, lists of messages, and whole requests and answers: the
 chat of OpenAI (`tool_calls`, `tool_call_id`) and its responses (`function_call`, `output`), the
-blocks of Anthropic (`tool_use`, `tool_result`, `thinking`). A part of another shape stays JSON, and
-so does a whole that holds no message: nothing recorded is left out for being unknown.
+blocks of Anthropic (`tool_use`, `tool_result`, `thinking`), the parts of Gemini (`functionCall`,
+`inlineData`), the chats of Mistral, Cohere (`tool_plan`) and Ollama (`images`, `thinking`), and
+what a recorder leaves of content that it does not keep (`$media`, `$hashed`). A part of another
+shape stays JSON, and so does a whole that holds no message: nothing recorded is left out for being
+unknown.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
+from .format import plural, size_bytes
+
 __all__ = ["Message", "Part", "messages"]
 
 MAX_MESSAGES = 200
 """How many messages of one conversation are shown, from its end."""
 
-PartKind = Literal["text", "thinking", "call", "result", "media", "json"]
+PartKind = Literal["text", "thinking", "call", "result", "media", "note", "json"]
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +33,8 @@ class Part:
     One piece of a message.
 
     Attributes:
-        kind: What it is; "media" is an image, sound or file that is named but not shown.
+        kind: What it is; "media" is an image, sound or file that is named but not shown, "note"
+            says in our words what was there.
         text: Its text.
         name: The tool that is called or answers.
         id: The id that ties a call to its result.
@@ -74,8 +80,10 @@ def _whole(value: Any, role: str) -> list[Message] | None:
         return None
     if _is_message(value):
         return [_message(value, role)]
-    if _is_cut_text(value):
+    if _is_cut_text(value) or _is_left_out(value):
         return [Message(role=role, parts=tuple(_parts(value)))]
+    if value.keys() == {"embeddings", "dimensions"}:
+        return [Message(role=role, parts=(_vectors(value),))]
     return _envelope(value, role)
 
 
@@ -85,23 +93,28 @@ def _envelope(value: dict[str, Any], role: str) -> list[Message] | None:
     """
     found: list[Message] = []
     shown: set[str] = set()
-    for key in ("system", "instructions"):
+    for key in ("system", "instructions", "systemInstruction"):
         if value.get(key):
-            found.append(Message(role="system", parts=tuple(_parts(value[key]))))
+            found.append(Message(role="system", parts=tuple(_system(value[key]))))
             shown.add(key)
-    for key in ("messages", "input", "output", "content"):
+    instructed = len(shown)
+    for key in ("messages", "contents", "input", "output", "content", "prompt"):
         said = value.get(key)
-        listed = _whole(said, role) if isinstance(said, (str, list)) and said else None
+        readable = isinstance(said, (str, list)) or _is_left_out(said)
+        listed = _whole(said, role) if readable and said else None
         if listed is not None:
             found += listed
             shown.add(key)
+    if isinstance(value.get("response"), str):
+        found.append(_message({"content": value["response"], **_beside(value)}, role))
+        shown.update(("response", *_beside(value)))
     choices = value.get("choices")
     if isinstance(choices, list):
         answers = [choice.get("message") for choice in choices if isinstance(choice, dict)]
         if answers and all(isinstance(answer, dict) for answer in answers):
             found += [_message(answer, role) for answer in answers if isinstance(answer, dict)]
             shown.add("choices")
-    if not shown - {"system", "instructions"}:
+    if len(shown) == instructed:
         return None
     rest = {key: item for key, item in value.items() if key not in shown}
     if rest:
@@ -109,11 +122,26 @@ def _envelope(value: dict[str, Any], role: str) -> list[Message] | None:
     return found
 
 
+def _beside(value: dict[str, Any]) -> dict[str, Any]:
+    """
+    What Ollama has beside a response.
+    """
+    return {key: value[key] for key in ("thinking", "image") if key in value}
+
+
+def _system(said: Any) -> list[Part]:
+    if isinstance(said, dict) and isinstance(said.get("parts"), list):
+        return _parts(said["parts"])
+    return _parts(said)
+
+
 def _list(items: list[Any], role: str) -> list[Message] | None:
     if not items:
         return []
     if all(isinstance(item, str) for item in items):
         return [Message(role=role, parts=(Part(kind="text", text=item),)) for item in items]
+    if all(_is_left_out(item) for item in items):
+        return [Message(role=role, parts=tuple(_parts(items)))]
     if not any(isinstance(item, dict) and _is_message(item) for item in items):
         if all(isinstance(item, dict) and _is_block(item) for item in items):
             return [Message(role=role, parts=tuple(_parts(items)))]
@@ -130,14 +158,27 @@ def _list(items: list[Any], role: str) -> list[Message] | None:
 
 _BLOCK_TYPES = frozenset(
     "text input_text output_text refusal image image_url input_image input_audio file input_file"
-    " document tool_use server_tool_use tool_result thinking redacted_thinking reasoning".split()
+    " document document_url tool_use server_tool_use tool_result thinking redacted_thinking"
+    " reasoning".split()
 )
-_ITEM_TYPES = frozenset(("message", "function_call", "function_call_output", "reasoning"))
-"""What stands for a message of its own in the list of OpenAI's responses."""
+_MEDIA_TYPES = frozenset(
+    "image image_url input_image input_audio file input_file document document_url".split()
+)
 
 
 def _is_message(item: dict[str, Any]) -> bool:
-    return isinstance(item.get("role"), str) or _type_of(item) in _ITEM_TYPES
+    return (
+        isinstance(item.get("role"), str)
+        or isinstance(item.get("parts"), list)
+        or _is_item(_type_of(item))
+    )
+
+
+def _is_item(kind: str) -> bool:
+    """
+    Whether that type stands for a message of its own in the list of OpenAI's responses.
+    """
+    return kind in ("message", "reasoning") or kind.endswith(("_call", "_call_output"))
 
 
 def _is_block(item: dict[str, Any]) -> bool:
@@ -153,24 +194,39 @@ def _is_cut_text(value: Any) -> bool:
     return isinstance(value, dict) and value.get("$truncated") == "string"
 
 
+def _is_left_out(value: Any) -> bool:
+    """
+    Whether *value* stands in place of what the recorder did not keep.
+    """
+    return isinstance(value, dict) and any(
+        isinstance(value.get(key), str) for key in ("$media", "$hashed")
+    )
+
+
 def _message(item: dict[str, Any], role: str) -> Message:
     kind = _type_of(item)
-    if kind == "function_call":
-        call = _call(item.get("name"), item.get("call_id"), item.get("arguments"))
-        return Message(role="assistant", parts=(call,))
-    if kind == "function_call_output":
-        return Message(role="tool", parts=(_result(item.get("call_id"), item.get("output")),))
-    if kind == "reasoning" and "role" not in item:
-        return Message(role="assistant", parts=tuple(_block(item)))
+    if _is_item(kind) and "role" not in item:
+        return _item(item, kind)
 
     speaker = item.get("role")
-    parts: list[Part] = []
-    if isinstance(item.get("reasoning_content"), str) and item["reasoning_content"]:
-        parts.append(Part(kind="thinking", text=item["reasoning_content"]))
+    if speaker == "model":  # Gemini
+        speaker = "assistant"
+    parts = [
+        Part(kind="thinking", text=item[key])
+        for key in _THOUGHTS
+        if isinstance(item.get(key), str) and item[key]
+    ]
+    content = item.get("content")
     if speaker == "tool" or isinstance(item.get("tool_call_id"), str):
-        parts.append(_result(item.get("tool_call_id"), item.get("content"), item.get("name")))
+        name = item.get("name") or item.get("tool_name")
+        parts.append(_result(item.get("tool_call_id"), content, name))
     else:
-        parts += _parts(item.get("content"))
+        parts += _parts(content)
+    if isinstance(item.get("parts"), list):
+        parts += _parts(item["parts"])
+    if _is_left_out(item):
+        parts.append(_left_out(item))
+    parts += _media(item)
     if isinstance(item.get("refusal"), str) and item["refusal"]:
         parts.append(Part(kind="text", text=item["refusal"]))
     parts += _tool_calls(item.get("tool_calls"))
@@ -178,9 +234,10 @@ def _message(item: dict[str, Any], role: str) -> Message:
         function = item["function_call"]
         parts.append(_call(function.get("name"), None, function.get("arguments")))
     known = {
-        "role", "content", "name", "type", "id", "status", "refusal", "tool_calls", "tool_call_id",
-        "function_call", "reasoning_content",
-    }  # fmt: skip
+        "role", "content", "parts", "name", "type", "id", "status", "refusal", "tool_calls",
+        "tool_call_id", "tool_name", "function_call", "audio", "image", "images", "$media",
+        "$hashed", "size", "sha256",
+    } | {key for key in _THOUGHTS if isinstance(item.get(key), str)}  # fmt: skip
     rest = {key: value for key, value in item.items() if key not in known and value}
     if rest:
         parts.append(_json(rest))
@@ -191,11 +248,57 @@ def _message(item: dict[str, Any], role: str) -> Message:
     )
 
 
+def _item(item: dict[str, Any], kind: str) -> Message:
+    """
+    One of OpenAI's responses that is no message, or one that does not say who speaks.
+    """
+    if kind.endswith("_output"):
+        return Message(role="tool", parts=(_result(item.get("call_id"), item.get("output")),))
+    if kind.endswith("_call"):
+        said = next((item[key] for key in _CALLED_WITH if item.get(key)), None)
+        call = _call(item.get("name") or kind, item.get("call_id") or item.get("id"), said)
+        known = {"type", "id", "call_id", "name", "status"}
+        rest = {key: value for key, value in item.items() if key not in known and value is not said}
+        parts = [call, *([_json(rest)] if any(rest.values()) else [])]
+        return Message(role="assistant", parts=tuple(parts))
+    if kind == "reasoning":
+        return Message(role="assistant", parts=tuple(_block(item)))
+    return Message(role="assistant", parts=tuple(_parts(item.get("content"))))
+
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "tool_plan")
+"""Where a message has what was thought before it was said."""
+
+_CALLED_WITH = ("arguments", "input", "action", "code", "queries")
+"""Where an item has what its tool is called with."""
+
+
+def _media(item: dict[str, Any]) -> list[Part]:
+    """
+    Images and sound that a message has beside its content.
+    """
+    found: list[Part] = []
+    images = item.get("images")
+    for image in images if isinstance(images, list) else [item.get("image")]:
+        if image:
+            found += _block(image) if isinstance(image, dict) else [_named("image", image)]
+    audio = item.get("audio")
+    if isinstance(audio, dict):
+        if isinstance(audio.get("transcript"), str) and audio["transcript"]:
+            found.append(Part(kind="text", text=audio["transcript"]))
+        found.append(_named("audio", audio))
+    elif audio:
+        found.append(_json({"audio": audio}))
+    return found
+
+
 def _parts(content: Any) -> list[Part]:
     if content is None:
         return []
     if isinstance(content, str):
         return [Part(kind="text", text=content)] if content else []
+    if _is_left_out(content):
+        return [_left_out(content)]
     if not isinstance(content, list):
         return [_json(content)]
     found: list[Part] = []
@@ -215,26 +318,101 @@ def _block(block: dict[str, Any]) -> list[Part]:
         return [Part(kind="text", text=block["text"])]
     if kind == "refusal" and isinstance(block.get("refusal"), str):
         return [Part(kind="text", text=block["refusal"])]
-    if kind == "thinking" and isinstance(block.get("thinking"), str):
-        return [Part(kind="thinking", text=block["thinking"])]
+    if kind == "thinking":
+        said = block.get("thinking")
+        texts = [said] if isinstance(said, str) else _texts(said)
+        return [Part(kind="thinking", text="".join(texts))] if texts else [_json(block)]
     if kind == "reasoning" and isinstance(block.get("summary"), list):
-        texts = [item["text"] for item in block["summary"] if _has_text(item)]
+        texts = [*_texts(block["summary"]), *_texts(block.get("content"))]
         return [Part(kind="thinking", text="\n\n".join(texts) or "(not shown by the provider)")]
-    if kind in ("tool_use", "server_tool_use"):
+    if kind.endswith("tool_use"):
         return [_call(block.get("name"), block.get("id"), block.get("input"))]
-    if kind == "tool_result":
+    if kind.endswith("tool_result"):
         return [_result(block.get("tool_use_id"), block.get("content"))]
-    if kind in (
-        "image",
-        "image_url",
-        "input_image",
-        "input_audio",
-        "file",
-        "input_file",
-        "document",
-    ):
-        return [Part(kind="media", text=kind, value=block)]
-    return [_json(block)]
+    if kind in _MEDIA_TYPES:
+        return [_named(kind, block)]
+    if _is_left_out(block):
+        return [_left_out(block)]
+    return [_json(block)] if kind else _gemini_part(block)
+
+
+def _gemini_part(part: dict[str, Any]) -> list[Part]:
+    """
+    A part that tells what it is by the name of its only entry, but for what is said about that.
+    """
+    rest = {key: value for key, value in part.items() if key not in ("thought", "thoughtSignature")}
+    if len(rest) != 1:
+        return [_json(part)]
+    ((kind, said),) = rest.items()
+    if kind == "text" and isinstance(said, str):
+        if not said:
+            return []
+        return [Part(kind="thinking" if part.get("thought") is True else "text", text=said)]
+    if not isinstance(said, dict):
+        return [_json(part)]
+    if kind == "functionCall":
+        return [_call(said.get("name"), said.get("id"), said.get("args"))]
+    if kind == "functionResponse":
+        return [_result(said.get("id"), said.get("response"), said.get("name"))]
+    if kind in ("inlineData", "fileData"):
+        mime = said.get("mimeType")
+        return [_named(mime if isinstance(mime, str) else kind, said)]
+    return [_json(part)]
+
+
+def _named(name: str, value: Any) -> Part:
+    """
+    Something that is named but not shown; where its bytes were not kept, by what was kept of them.
+    """
+    marker = _marker(value, 0)
+    return Part(kind="media", text=name if marker is None else _media_words(marker), value=value)
+
+
+def _marker(value: Any, depth: int) -> dict[str, Any] | None:
+    """
+    What stands in place of bytes, in *value* or not far below: `{"image_url": {"url": marker}}`.
+    """
+    if not isinstance(value, dict) or depth > 3:
+        return None
+    if isinstance(value.get("$media"), str):
+        return value
+    return next(filter(None, (_marker(inner, depth + 1) for inner in value.values())), None)
+
+
+def _left_out(value: dict[str, Any]) -> Part:
+    if isinstance(value.get("$media"), str):
+        return Part(kind="media", text=_media_words(value), value=value)
+    size = _number(value.get("size"))
+    how_much = "What was said" if size is None else plural(size, "character")
+    return Part(kind="note", text=f"{how_much}, not kept: {value['$hashed']}")
+
+
+def _media_words(marker: dict[str, Any]) -> str:
+    size = _number(marker.get("size"))
+    return marker["$media"] if size is None else f"{marker['$media']}, {size_bytes(size)}"
+
+
+def _vectors(value: dict[str, Any]) -> Part:
+    """
+    What is kept of embeddings, in words.
+    """
+    many, size = _number(value["embeddings"]), _number(value["dimensions"])
+    if many is None:
+        return _json(value)
+    words = plural(many, "vector")
+    if size is not None:
+        words += f" of {plural(size, 'number')}"
+    return Part(kind="note", text=f"{words}, not kept")
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _texts(blocks: Any) -> list[str]:
+    if not isinstance(blocks, list):
+        return []
+    return [block["text"] for block in blocks if _has_text(block)]
 
 
 def _has_text(item: Any) -> bool:
