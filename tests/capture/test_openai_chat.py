@@ -375,6 +375,33 @@ def test_xai_counts_reasoning_beside_the_completion() -> None:
     assert Cost(Decimal("0.0037756")) == answered.cost
 
 
+def test_gemini_counts_reasoning_in_the_total_alone() -> None:
+    """
+    https://ai.google.dev/gemini-api/docs/openai: what the total has more is what was thought.
+    """
+    usage = {"prompt_tokens": 35, "completion_tokens": 12, "total_tokens": 109}
+    answered = CHAT.answered({**PLAIN, "usage": usage})
+    assert (35, 74, 62) == (
+        answered.prompt_tokens,
+        answered.completion_tokens,
+        answered.reasoning_tokens,
+    )
+
+    # of who tells more the total is not taken apart
+    answered = CHAT.answered({**PLAIN, "usage": {**usage, "queue_time": 0.1}})
+    assert (12, None) == (answered.completion_tokens, answered.reasoning_tokens)
+
+
+@pytest.mark.parametrize("cost", [-1, 1e300, "free", True, {}, {"total_cost": None}])
+def test_a_cost_that_is_none(cost: Any) -> None:
+    """
+    It takes nothing else with it.
+    """
+    answered = CHAT.answered({**PLAIN, "usage": {**USAGE, "cost": cost}})
+
+    assert (None, 1117) == (answered.cost, answered.prompt_tokens)
+
+
 def test_openrouter_says_the_cost() -> None:
     """
     https://openrouter.ai/docs/use-cases/usage-accounting: with one's own key there are two bills.
@@ -471,7 +498,7 @@ def test_together_says_it_twice() -> None:
     """
     A text beside the delta is the same text: https://docs.together.ai/reference/chat-completions
     """
-    first = chunk({"role": "assistant", "content": "Yes"})
+    first = chunk({"content": "Yes"})
     first["choices"][0]["text"] = "Yes"
 
     assert {"role": "assistant", "content": "Yes"} == streamed(CHAT, [first]).completion

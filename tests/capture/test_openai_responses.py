@@ -152,6 +152,18 @@ def test_a_template_is_a_prompt() -> None:
     assert body == found.asked(PATH, body).prompt
 
 
+def test_summed_up() -> None:
+    """
+    A model that sums a conversation up is a model that is called:
+    https://platform.openai.com/docs/api-reference/responses/compact
+    """
+    body = {"model": "gpt-5", "previous_response_id": "resp_1"}
+    found = _registry.find("/v1/responses/compact", body)
+    assert isinstance(found, OpenAIResponses)
+    assert {"previous_response_id": "resp_1"} == found.asked("/v1/responses/compact", body).params
+    assert None is _registry.find("/v1/responses/input_tokens", REQUEST)
+
+
 @pytest.mark.parametrize("body", [None, [], {"input": "yes"}, {"model": "m"}, {"prompt": "p"}])
 def test_other_responses(body: Any) -> None:
     """

@@ -208,10 +208,15 @@ def test_reasoning_beside_the_content() -> None:
     """
     Servers that speak as OpenAI does call it by several names.
     """
+    said = [("assistant", [("thinking", "hm"), ("text", "yes")])]
     for name in ("reasoning", "reasoning_content"):
-        assert told({"role": "assistant", "content": "yes", name: "hm"}) == [
-            ("assistant", [("thinking", "hm"), ("text", "yes")])
-        ]
+        assert told({"role": "assistant", "content": "yes", name: "hm"}) == said
+    details = [{"type": "reasoning.text", "text": "hm"}]
+    message = {"role": "assistant", "content": "yes", "reasoning_details": details}
+    assert told({**message, "reasoning": "hm"}) == said
+    assert told(message) == [
+        ("assistant", [("text", "yes"), ("json", {"reasoning_details": details})])
+    ]
 
 
 def test_sound() -> None:
@@ -269,13 +274,67 @@ def test_gemini() -> None:
         ("assistant", [("thinking", "hm"), ("call", ("look", {"at": 1}))]),
         ("user", [("result", ("look", {"seen": "cat"}))]),
     ]
-    code = {"executableCode": {"language": "PYTHON", "code": "1"}}
     answer = {
         "role": "model",
-        "parts": [{"text": "A cat.", "thoughtSignature": "s"}, code, {"text": ""}],
+        "parts": [
+            {"text": "A cat.", "thoughtSignature": "s"},
+            {"executableCode": {"language": "PYTHON", "code": "1"}},
+            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+            {"toolCall": {"toolType": "GOOGLE_SEARCH", "args": {"queries": ["x"]}}},
+            {"toolResponse": {"toolType": "GOOGLE_SEARCH", "response": {"found": 1}}},
+            {"text": ""},
+            {"hologram": {"z": 1}},
+        ],
     }
-    assert told(answer) == [("assistant", [("text", "A cat."), ("json", code)])]
+    assert told(answer) == [
+        (
+            "assistant",
+            [
+                ("text", "A cat."),
+                ("call", ("PYTHON", "1")),
+                ("result", ("OUTCOME_OK", "1")),
+                ("call", ("GOOGLE_SEARCH", {"queries": ["x"]})),
+                ("result", ("GOOGLE_SEARCH", {"found": 1})),
+                ("json", {"hologram": {"z": 1}}),
+            ],
+        )
+    ]
     assert told({"parts": [{"text": "to be embedded"}]}) == [("user", [("text", "to be embedded")])]
+
+
+def test_gemini_in_the_other_spelling() -> None:
+    """
+    Google takes names with underscores, too; what is said about a part beside it is not lost.
+    """
+    parts = [
+        {"function_call": {"name": "look", "args": {"at": 1}}, "thought_signature": "s"},
+        {"inline_data": {"mime_type": "image/png", "data": "aGk="}},
+        {"file_data": {"file_uri": "gs://x"}, "video_metadata": {"fps": 1}},
+    ]
+    assert told({"role": "model", "parts": parts}) == [
+        (
+            "assistant",
+            [
+                ("call", ("look", {"at": 1})),
+                ("media", "image/png"),
+                ("media", "fileData"),
+                ("json", {"videoMetadata": {"fps": 1}}),
+            ],
+        )
+    ]
+
+
+def test_thinking_that_is_not_shown() -> None:
+    """
+    That there was some is shown all the same.
+    """
+    hidden = ("thinking", "(not shown by the provider)")
+    blocks = [
+        {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3"},
+        {"type": "reasoning", "summary": []},
+    ]
+    assert told(blocks[:1], role="assistant") == [("assistant", [hidden])]
+    assert told(blocks[1:], role="assistant") == [("assistant", [hidden])]
 
 
 def test_mistral() -> None:

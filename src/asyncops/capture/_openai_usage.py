@@ -1,8 +1,8 @@
 """
 What OpenAI, and those who speak alike, say of the tokens of a call and of its cost.
 
-DeepSeek and Moonshot name cached tokens in ways of their own, xAI counts reasoning beside the
-completion; OpenRouter, xAI and Perplexity say what the call cost.
+DeepSeek and Moonshot name cached tokens in ways of their own; xAI counts reasoning beside the
+completion, and Gemini only in the total; OpenRouter, xAI and Perplexity say what the call cost.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from .._events import Cost
-from ._bodies import added, count, first, mapping
+from ._bodies import count, first, mapping
 
 __all__ = ["cost_of", "counted"]
 
@@ -27,14 +27,14 @@ def counted(usage: Any) -> dict[str, Any]:
     prompt = first(count(usage.get("prompt_tokens")), count(usage.get("input_tokens")))
     completion = first(count(usage.get("completion_tokens")), count(usage.get("output_tokens")))
     reasoning = first(count(out.get("reasoning_tokens")), count(usage.get("reasoning_tokens")))
-    if (
-        prompt is not None
-        and completion is not None
-        and reasoning is not None
-        and usage.get("total_tokens") == prompt + completion + reasoning
-    ):
-        # xAI; for others the total is that of prompt and completion
-        completion = added(completion, reasoning)
+    total = count(usage.get("total_tokens"))
+    if prompt is not None and completion is not None and total is not None:
+        # with OpenAI, and nearly all others, there is nothing beside the two
+        beside = total - prompt - completion
+        if reasoning is None and beside > 0 and usage.keys() == _ALONE:
+            reasoning = beside  # Gemini, as it speaks OpenAI's way
+        if reasoning is not None and beside == reasoning:
+            completion += reasoning  # and xAI
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -47,6 +47,9 @@ def counted(usage: Any) -> dict[str, Any]:
         "reasoning_tokens": reasoning,
     }
 
+
+_ALONE = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+"""What there is in the usage of a server that has no more to tell."""
 
 _TICKS = Decimal(10) ** 10
 """How many of xAI's ticks are a dollar: https://docs.x.ai/developers/cost-tracking"""
@@ -65,9 +68,13 @@ def cost_of(usage: Any) -> Cost | None:
             # with a key of one's own the vendor behind OpenRouter sends a bill, too
             upstream = mapping(usage.get("cost_details")).get("upstream_inference_cost")
             amount += _amount(upstream) or 0
-        return Cost(amount)
-    ticks = count(usage.get("cost_in_usd_ticks"))  # xAI
-    return None if ticks is None else Cost(ticks / _TICKS)
+    else:
+        ticks = count(usage.get("cost_in_usd_ticks"))  # xAI
+        amount = None if ticks is None else ticks / _TICKS
+    try:
+        return None if amount is None else Cost(amount)
+    except ValueError:  # no amount that a call could cost
+        return None
 
 
 def _amount(value: object) -> Decimal | None:

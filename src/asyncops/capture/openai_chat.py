@@ -119,7 +119,7 @@ class ChatAssembly:
         # some servers that stream the message say the text once more beside it
         delta = fragment.get("delta") or fragment.get("message")
         if isinstance(delta, dict):
-            merge(choice.setdefault("message", Whole()), delta)
+            merge(choice.setdefault("message", Whole(role="assistant")), delta)
             if not self.has_token:
                 self.has_token = any(value for name, value in delta.items() if name != "role")
         elif fragment.get("text"):

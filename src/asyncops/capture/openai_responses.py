@@ -19,15 +19,15 @@ _SAID = ("instructions", "prompt", "input")
 
 class OpenAIResponses:
     """
-    `/responses`.
+    `/responses`, and `/responses/compact`, which has a model sum them up.
     """
 
     name = "openai.responses"
     provider = "openai"
-    ends = ("/responses",)
+    ends = ("/responses", "/responses/compact")
 
     def matches(self, path: str, body: Any) -> bool:
-        if names_model(body) and "input" in body:
+        if names_model(body) and ("input" in body or "previous_response_id" in body):
             return True
         return isinstance(mapping(mapping(body).get("prompt")).get("id"), str)
 

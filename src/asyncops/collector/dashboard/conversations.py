@@ -157,13 +157,14 @@ def _list(items: list[Any], role: str) -> list[Message] | None:
 
 
 _BLOCK_TYPES = frozenset(
-    "text input_text output_text refusal image image_url input_image input_audio file input_file"
-    " document document_url tool_use server_tool_use tool_result thinking redacted_thinking"
-    " reasoning".split()
+    "text input_text output_text refusal tool_use server_tool_use tool_result thinking"
+    " redacted_thinking reasoning".split()
 )
 _MEDIA_TYPES = frozenset(
-    "image image_url input_image input_audio file input_file document document_url".split()
+    "image image_url input_image input_audio video_url file input_file document"
+    " document_url".split()
 )
+_NOT_SHOWN = "(not shown by the provider)"
 
 
 def _is_message(item: dict[str, Any]) -> bool:
@@ -182,7 +183,7 @@ def _is_item(kind: str) -> bool:
 
 
 def _is_block(item: dict[str, Any]) -> bool:
-    return _type_of(item) in _BLOCK_TYPES
+    return _type_of(item) in _BLOCK_TYPES or _type_of(item) in _MEDIA_TYPES
 
 
 def _type_of(item: dict[str, Any]) -> str:
@@ -238,6 +239,8 @@ def _message(item: dict[str, Any], role: str) -> Message:
         "tool_call_id", "tool_name", "function_call", "audio", "image", "images", "$media",
         "$hashed", "size", "sha256",
     } | {key for key in _THOUGHTS if isinstance(item.get(key), str)}  # fmt: skip
+    if isinstance(item.get("reasoning"), str):
+        known.add("reasoning_details")  # OpenRouter: the same once more
     rest = {key: value for key, value in item.items() if key not in known and value}
     if rest:
         parts.append(_json(rest))
@@ -322,9 +325,11 @@ def _block(block: dict[str, Any]) -> list[Part]:
         said = block.get("thinking")
         texts = [said] if isinstance(said, str) else _texts(said)
         return [Part(kind="thinking", text="".join(texts))] if texts else [_json(block)]
+    if kind == "redacted_thinking":
+        return [Part(kind="thinking", text=_NOT_SHOWN)]
     if kind == "reasoning" and isinstance(block.get("summary"), list):
         texts = [*_texts(block["summary"]), *_texts(block.get("content"))]
-        return [Part(kind="thinking", text="\n\n".join(texts) or "(not shown by the provider)")]
+        return [Part(kind="thinking", text="\n\n".join(texts) or _NOT_SHOWN)]
     if kind.endswith("tool_use"):
         return [_call(block.get("name"), block.get("id"), block.get("input"))]
     if kind.endswith("tool_result"):
@@ -338,26 +343,52 @@ def _block(block: dict[str, Any]) -> list[Part]:
 
 def _gemini_part(part: dict[str, Any]) -> list[Part]:
     """
-    A part that tells what it is by the name of its only entry, but for what is said about that.
+    A part that tells what it is by the name of one of its entries; Google takes names in both
+    spellings.
     """
-    rest = {key: value for key, value in part.items() if key not in ("thought", "thoughtSignature")}
-    if len(rest) != 1:
+    part = {_camel(key): value for key, value in part.items()}
+    kind = next((name for name in _GEMINI if isinstance(part.get(name), _GEMINI[name])), None)
+    if kind is None:
         return [_json(part)]
-    ((kind, said),) = rest.items()
-    if kind == "text" and isinstance(said, str):
-        if not said:
-            return []
-        return [Part(kind="thinking" if part.get("thought") is True else "text", text=said)]
-    if not isinstance(said, dict):
-        return [_json(part)]
-    if kind == "functionCall":
-        return [_call(said.get("name"), said.get("id"), said.get("args"))]
-    if kind == "functionResponse":
-        return [_result(said.get("id"), said.get("response"), said.get("name"))]
-    if kind in ("inlineData", "fileData"):
-        mime = said.get("mimeType")
-        return [_named(mime if isinstance(mime, str) else kind, said)]
-    return [_json(part)]
+    said = part[kind]
+    rest = {key: value for key, value in part.items() if key not in (kind, *_GEMINI_BESIDE)}
+    beside = [_json(rest)] if any(rest.values()) else []
+    if kind == "text":
+        how: PartKind = "thinking" if part.get("thought") is True else "text"
+        return [*([Part(kind=how, text=said)] if said else []), *beside]
+    said = {_camel(key): value for key, value in said.items()}
+    if kind in ("functionCall", "toolCall"):
+        return [_call(said.get("name") or said.get("toolType"), said.get("id"), said.get("args"))]
+    if kind in ("functionResponse", "toolResponse"):
+        name = said.get("name") or said.get("toolType")
+        return [_result(said.get("id"), said.get("response"), name), *beside]
+    if kind == "executableCode":
+        return [_call(_text(said.get("language")) or kind, said.get("id"), said.get("code"))]
+    if kind == "codeExecutionResult":
+        return [_result(said.get("id"), said.get("output"), _text(said.get("outcome"))), *beside]
+    return [_named(_text(said.get("mimeType")) or kind, said), *beside]
+
+
+_GEMINI: dict[str, type] = {
+    "text": str,
+    "functionCall": dict,
+    "functionResponse": dict,
+    "toolCall": dict,
+    "toolResponse": dict,
+    "executableCode": dict,
+    "codeExecutionResult": dict,
+    "inlineData": dict,
+    "fileData": dict,
+}
+"""What a part may be."""
+
+_GEMINI_BESIDE = ("thought", "thoughtSignature")
+"""What is said about a part, and shown by how it is shown."""
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _named(name: str, value: Any) -> Part:
