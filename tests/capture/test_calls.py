@@ -186,6 +186,25 @@ def test_a_refusal(wire: Wire) -> None:
     assert 429 == calls[0]["attributes"]["http_status"]
 
 
+def test_an_answer_that_says_it_failed(wire: Wire) -> None:
+    """
+    The status was 200 already: in the midst of a stream, or by way of a gateway.
+    """
+    error = {"code": 502, "message": "Provider disconnected"}
+    broken = sse([*stream("so far", done=False), {"error": error}])
+    with asyncops.testing.recorded() as recording, asyncops.session():
+        wire.pieces(wire.client(lambda request: (200, SSE, Body(broken))))
+        wire.post(wire.client(whole({"error": error})))
+        wire.post(wire.client(whole(answer("so far", error=None))))
+
+    calls = events(recording)
+    assert ["Fail", "Fail", "Success"] == [call["state"] for call in calls]
+    assert [("StreamError", "Provider disconnected"), ("AnswerError", "Provider disconnected")] == [
+        (call["failure"]["type"], call["failure"]["message"]) for call in calls[:2]
+    ]
+    assert "so far" == calls[0]["completion"]["content"]
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -297,6 +297,17 @@ def test_an_error_in_the_midst() -> None:
     assert "I " == streamed(CHAT, events).completion["content"]
 
 
+def test_an_error_with_status_200() -> None:
+    """
+    OpenRouter tells of it beside the choices, or in one of them.
+    """
+    error = {"code": 502, "message": "Provider disconnected"}
+    assert error == CHAT.answered({"error": error}).error
+    choice = {**PLAIN["choices"][0], "finish_reason": "error", "error": error}  # type: ignore[index]
+    answered = CHAT.answered({**PLAIN, "choices": [choice]})
+    assert (error, ("error",)) == (answered.error, answered.finish_reasons)
+
+
 def test_groq() -> None:
     """
     Usage under a name of its own, and reasoning beside the content:

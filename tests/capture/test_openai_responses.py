@@ -293,7 +293,8 @@ def test_a_stream_that_fails() -> None:
         RESPONSES, [*PIECES[:2], *events(("response.failed", {"response": failed}))]
     )
     assert (True, error) == (assembly.complete, assembly.error)
-    assert ("failed",) == RESPONSES.answered(assembly.body()).finish_reasons
+    answered = RESPONSES.answered(assembly.body())
+    assert (("failed",), error) == (answered.finish_reasons, answered.error)
 
     said = {**error, "param": None}
     assert said == assembly_of(RESPONSES, events(("error", said))).error

@@ -366,9 +366,11 @@ class Attempt:
                 failure = self._refusal()
             elif self._status:
                 body = self._body()
-                failure = self._said_to_have_failed()
+                failure = self._said_to_have_failed(self._error(), "StreamError")
             if body is not None:
-                self._read(self._dialect.answered(body))
+                answered = self._dialect.answered(body)
+                failure = failure or self._said_to_have_failed(answered.error, "AnswerError")
+                self._read(answered)
         except Exception as problem:
             words = f": {problem}" if self._keeps_content() else ""
             span.set(unread=f"{type(problem).__name__}{words}")
@@ -428,14 +430,13 @@ class Attempt:
             said = _words(_decoded(self._whole(self._parts)), self._keeps_content())
         return Failure(type="HTTPStatusError", message=f"{message}: {said}" if said else message)
 
-    def _said_to_have_failed(self) -> Failure | None:
+    def _said_to_have_failed(self, error: Any, kind: str) -> Failure | None:
         """
-        What a stream that began well says went wrong.
+        What an answer that began well, by its status, says went wrong.
         """
-        error = self._error()
         if error is None:
             return None
-        return Failure(type="StreamError", message=_words(error, self._keeps_content()))
+        return Failure(type=kind, message=_words(error, self._keeps_content()))
 
     def _error(self) -> Any:
         return None if self._assembly is None else self._assembly.error

@@ -53,6 +53,7 @@ class Answered:
         reasoning_tokens: The part of `completion_tokens` that was reasoning.
         usage: The vendor's own usage object, unchanged.
         cost: What the answer says it cost.
+        error: What it says went wrong, for all its status of 200: the vendor's error object.
     """
 
     model: str | None = None
@@ -67,6 +68,7 @@ class Answered:
     reasoning_tokens: int | None = None
     usage: Any = None
     cost: Cost | None = None
+    error: Any = None
 
 
 class Assembly(Protocol):

@@ -49,6 +49,8 @@ class OpenAIChat:
             tool_call_ids=labels(mapping(call).get("id") for call in calls),
             usage=usage,
             cost=cost_of(usage),
+            # OpenRouter, where it learns too late that the vendor behind it fails
+            error=next(filter(None, (part.get("error") for part in (body, *choices))), None),
             **counted(usage),
         )
 

@@ -55,6 +55,7 @@ class OpenAIResponses:
             ),
             usage=usage,
             cost=cost_of(usage),
+            error=body.get("error"),
             **counted(usage),
         )
 
