@@ -366,6 +366,38 @@ def test_a_call_of_a_model_reads_as_a_chat(window: Window, program: Programs) ->
 
 
 @pytest.mark.browser
+def test_what_was_not_kept_is_told_in_words(window: Window, program: Programs) -> None:
+    """
+    Images by type and size, texts by size and hash, vectors by number; and of tokens that nobody
+    told of nothing is said. A hash as long as it is stays within a phone's window.
+    """
+    one = program()
+    begin(one, "kept short", at=now())
+    marker = {"$media": "image/png", "size": 48_211, "sha256": 64 * "a"}
+    image = {"type": "image_url", "image_url": {"url": marker}}
+    hashed = {"role": "user", "$hashed": f"sha256:{64 * 'b'}", "size": 1_234}
+    look = one.event("llm", "look", at=now(), prompt=[hashed, {"role": "user", "content": [image]}])
+    embed = one.event(
+        "llm", "embed", at=now(), prompt=["a", "b"], prompt_tokens=8,
+        completion={"embeddings": 2, "dimensions": 1_536},
+    )  # fmt: skip
+    one.send()
+
+    page = window.open(f"/sessions/{one.session}?event={look}", width=390)
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text(f"1,234 characters, not kept: sha256:{64 * 'b'}")
+    expect(detail.locator("summary", has_text="image/png")).to_have_text(
+        "image/png, 47.1 KiB, not shown"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+    page.goto(f"{window.url}/sessions/{one.session}?event={embed}")
+    expect(detail).to_contain_text("2 vectors of 1,536 numbers, not kept")
+    tokens = detail.locator("dt:text-is('Tokens') + dd")
+    expect(tokens).to_have_text("8 in")
+
+
+@pytest.mark.browser
 def test_a_deep_link_opens_its_event(window: Window, program: Programs) -> None:
     """
     The address of an event shows it selected, brought into view, with everything above unfolded.
