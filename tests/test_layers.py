@@ -13,7 +13,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "asyncops"
 
 LAYERS = (
-    "_version _clock _exceptions _ids _events _content _redaction _wire _endings _configuration",
+    (
+        "_version _clock _exceptions _ids _events _content _prices _redaction _wire _endings"
+        " _configuration"
+    ),
     (
         "_log _locks _giving_way _directory _frames _limit _journal _file_journal _survey _adoption"
         " _background _exporter _http"
@@ -26,7 +29,7 @@ LAYERS = (
 )
 """From what everything stands on to what users call."""
 
-COLLECTOR_MAY_USE = frozenset({"_version", "_exceptions", "_events", "_wire"})
+COLLECTOR_MAY_USE = frozenset({"_version", "_exceptions", "_events", "_prices", "_wire"})
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 

@@ -4,8 +4,8 @@ The flight recorder for async Python agents.
 General layout, from what everything stands on to what users call; a module imports only from those
 above it:
 
-    _version _exceptions _clock _ids _events _content _redaction _wire         values, no I/O
-    _endings _configuration
+    _version _exceptions _clock _ids _events _content _prices _redaction       values, no I/O
+    _wire _endings _configuration
     _log _locks _giving_way _directory _frames _limit _journal _file_journal   delivery: lines in,
     _survey _adoption _background _exporter _http                              lines out
     _active _host _signals _recovery _client _spans _session                   sessions
