@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import Annotated, Any, ClassVar, Literal
@@ -55,6 +55,9 @@ MAX_FAILURES = 16
 
 MAX_COST = 1_000_000_000
 """The largest cost of one event, in units of its currency."""
+
+MAX_TOOL_CALLS = 1_000
+"""How many tool calls one answer of a model may ask for."""
 
 MAX_TRACEBACK_FRAMES = 60
 """How many frames of a traceback are kept, half from each end."""
@@ -325,6 +328,8 @@ class LLMEvent(Event):
         time_to_first_token: Nanoseconds from the request to the first token.
         usage: The vendor's own usage object, unchanged.
         cost: What it cost, if anybody said.
+        tool_call_ids: The ids of the tool calls that the model asked for, at most
+            `MAX_TOOL_CALLS`.
     """
 
     kind = "llm"
@@ -341,6 +346,7 @@ class LLMEvent(Event):
     time_to_first_token: int | None = None
     usage: Any = None
     cost: Cost | None = None
+    tool_call_ids: Iterable[str] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -368,6 +374,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 Label = Annotated[str, msgspec.Meta(max_length=MAX_LABEL_CHARS)]
 """A name of something."""
+
+ToolCallIds = Annotated[tuple[Label, ...], msgspec.Meta(max_length=MAX_TOOL_CALLS)]
+"""The ids by which a model asks for tools."""
 
 SessionId = Annotated[str, msgspec.Meta(min_length=36, max_length=36)]
 """
@@ -484,6 +493,7 @@ class EventRecord(EventOpenedRecord, frozen=True, kw_only=True, omit_defaults=Tr
     cost: Cost | None = None
     trigger_event_id: EventId | None = None
     tool_call_id: Label | None = None
+    tool_call_ids: ToolCallIds = ()
 
 
 class SucceededEvent(msgspec.Struct, omit_defaults=True, tag_field="type", tag="event", gc=False):

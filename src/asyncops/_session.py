@@ -33,7 +33,7 @@ from ._events import (
 from ._exceptions import ConfigurationError, SessionStateError
 from ._log import trouble
 from ._signals import interrupts
-from ._spans import cost_of, count_of, current_span
+from ._spans import call_ids_of, cost_of, count_of, current_span
 from ._wire import label
 
 __all__ = ["Session", "record_event"]
@@ -316,6 +316,8 @@ def record_event(active: ActiveSession, event: Event) -> str:
     elif isinstance(event, LLMEvent):
         fields, left_over = _llm_fields(event)
         attributes |= left_over
+        if event.tool_call_ids:
+            fields["tool_call_ids"] = call_ids_of(event.tool_call_ids)
         for name in ("prompt", "completion"):
             if getattr(event, name) is not None:
                 fields[name] = encoder.content(getattr(event, name))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+import itertools
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Mapping
 from contextvars import ContextVar, Token
 from decimal import Decimal
 from types import TracebackType
@@ -23,6 +24,7 @@ from . import _clock, _ids
 from ._active import ActiveSession, current
 from ._endings import ending_of
 from ._events import (
+    MAX_TOOL_CALLS,
     NOTHING,
     Cost,
     EndState,
@@ -42,6 +44,7 @@ __all__ = [
     "Span",
     "action",
     "agent",
+    "call_ids_of",
     "cost_of",
     "count_of",
     "current_span",
@@ -346,6 +349,24 @@ class Span:
         return {}
 
 
+class _ToolSpan(Span):
+    """
+    A tool that a model asked for: `tool` with a `tool_call_id`. Others do without it.
+    """
+
+    __slots__ = ("tool_call_id",)
+
+    def __init__(self, name: str | None, *, tool_call_id: str | None, **options: Any) -> None:
+        super().__init__("tool", name, **options)
+        self.tool_call_id = tool_call_id
+
+    def again(self, name: str) -> Span:
+        return _ToolSpan(name, tool_call_id=self.tool_call_id)
+
+    def _fields(self, encoder: Encoder) -> dict[str, Any]:
+        return {} if self.tool_call_id is None else {"tool_call_id": label(self.tool_call_id)}
+
+
 class LLMSpan(Span):
     """
     A call of a language model that is under way.
@@ -365,7 +386,11 @@ class LLMSpan(Span):
         reasoning_tokens: Those of `completion_tokens` that were reasoning.
         usage: The vendor's own usage object.
         cost: A `Cost`, or dollars that the vendor said.
+        tool_call_ids: The ids of the tool calls that the model asks for, such as a tool's
+            `tool_call_id` names.
     """
+
+    tool_call_ids: Iterable[str] = ()  # most calls ask for none
 
     __slots__ = (
         "_first_token_at", "_prompt", "cache_write_tokens", "cached_tokens", "completion",
@@ -453,6 +478,8 @@ class LLMSpan(Span):
             fields["cost"] = cost_of(self.cost)
             if fields["cost"] is None:
                 self.attributes["cost"] = self.cost
+        if self.tool_call_ids:
+            fields["tool_call_ids"] = call_ids_of(self.tool_call_ids)
         if self.completion is not None:
             fields["completion"] = encoder.content(self.completion)
         if self.usage is not None:
@@ -505,6 +532,18 @@ def cost_of(value: Any) -> Cost | None:
         return None
 
 
+def call_ids_of(value: Any) -> tuple[str, ...]:
+    """
+    *value* as the ids of tool calls, at most `MAX_TOOL_CALLS`; one text is one id.
+    """
+    if isinstance(value, str):
+        value = (value,)
+    try:
+        return tuple(label(each) for each in itertools.islice(value, MAX_TOOL_CALLS))
+    except Exception:  # nothing that can be gone through
+        return ()
+
+
 def _with(record: EventRecord, **changes: Any) -> EventRecord:
     changed: EventRecord = msgspec.structs.replace(record, **changes)
     return changed
@@ -539,7 +578,13 @@ def _decorated(span: Span, function: Any) -> Any:
         raise TypeError(
             f"asyncops.{span.kind} decorates functions and methods, not {function!r:.100}"
         )
-    call = _Call(span, function)
+    if span.kind == "tool" and _takes_call_id(function):
+        named = _ToolSpan(
+            span.name, tool_call_id=None, attributes=span.attributes, capture=span._capture
+        )
+        call: _Call = _ToolCall(named, function)
+    else:
+        call = _Call(span, function)
     if inspect.isasyncgenfunction(function):
         return _async_generator(call, function)
     if inspect.iscoroutinefunction(function):
@@ -643,6 +688,26 @@ class _Call:
     def keeps_returns(self, active: ActiveSession) -> bool:
         wanted = self._returns
         return active.client.configuration.capture_returns if wanted is None else wanted
+
+
+def _takes_call_id(function: Callable[..., Any]) -> bool:
+    try:
+        return "tool_call_id" in inspect.signature(function).parameters
+    except (ValueError, TypeError):  # a builtin that does not say
+        return False
+
+
+class _ToolCall(_Call):
+    """
+    Of a tool that is told, as its parameter `tool_call_id`, by which id a model asked for it.
+    """
+
+    def open(self, active: ActiveSession, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+        span = super().open(active, args, kwargs)
+        told = self._arguments(args, kwargs, ("tool_call_id",)).get("tool_call_id")
+        if isinstance(span, _ToolSpan) and isinstance(told, str):
+            span.tool_call_id = told
+        return span
 
 
 def _coroutine(call: _Call, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -812,7 +877,7 @@ def _async_generator(
 
 class Maker(Protocol):
     """
-    Makes blocks and decorators of one kind: `action`, `tool` and `agent`.
+    Makes blocks and decorators of one kind: `action` and `agent`.
     """
 
     @overload
@@ -866,8 +931,46 @@ def _maker(kind: EventKind, doc: str) -> Maker:
 
 
 action = _maker("action", "A step the program takes.")
-tool = _maker("tool", "A tool that is called.")
 agent = _maker("agent", "An agent at work: what happens within carries its name.")
+
+
+@overload
+def tool(
+    name: str | None = None,
+    /,
+    *,
+    tool_call_id: str | None = None,
+    params: Any = None,
+    attributes: Mapping[str, Any] | None = None,
+    capture_params: bool | Collection[str] | None = None,
+    capture_returns: bool | None = None,
+) -> Span: ...
+
+
+@overload
+def tool(function: F, /) -> F: ...
+
+
+def tool(subject: Any = None, /, **options: Any) -> Any:
+    """
+    A tool that is called, as a block or a decorator.
+
+    ```python
+    @asyncops.tool
+    async def search(query: str): ...
+
+    with asyncops.tool("search", tool_call_id=call.id, params=call.arguments) as span:
+        span.returns = await search(call.arguments)
+    ```
+
+    Args:
+        name: Which tool; a decorated function's qualified name if left out.
+        tool_call_id: For a block: the id by which a model asked for it; its page then links both. A
+            decorated function with a parameter of this name has it from there.
+
+    Everything else is as for `action`.
+    """
+    return _make("tool", subject, **options)
 
 
 @overload
@@ -926,9 +1029,12 @@ def _make(
     elif capture_params is not None and not isinstance(capture_params, bool):
         capture_params = tuple(capture_params)  # what is no collection is refused here, not later
     capture = _Capture(capture_params, capture_returns)
-    span = (
-        LLMSpan(name, capture=capture, **options)
-        if kind == "llm"
-        else Span(kind, name, capture=capture, **options)
-    )
+    call_id = options.pop("tool_call_id", None) if kind == "tool" else None
+    span: Span
+    if kind == "llm":
+        span = LLMSpan(name, capture=capture, **options)
+    elif call_id is not None:
+        span = _ToolSpan(name, tool_call_id=call_id, capture=capture, **options)
+    else:
+        span = Span(kind, name, capture=capture, **options)
     return span if subject is name else span(subject)

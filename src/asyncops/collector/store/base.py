@@ -20,6 +20,7 @@ __all__ = [
     "MISSING_REASONS",
     "ApiKey",
     "Batch",
+    "CostSource",
     "Day",
     "EventDetail",
     "EventPage",
@@ -27,6 +28,8 @@ __all__ = [
     "Outcome",
     "Overview",
     "RejectedLine",
+    "Repriced",
+    "Repricing",
     "SessionDetail",
     "SessionPage",
     "SessionQuery",
@@ -35,6 +38,7 @@ __all__ = [
     "SessionSummary",
     "SourceSummary",
     "Store",
+    "is_refused",
 ]
 
 SessionState = Literal["Running", "Success", "Fail", "Cancelled", "Indeterminate"]
@@ -64,6 +68,25 @@ fill a session with reasons; and so is what was missing before reasons were kept
 
 LEASE_SECONDS = 30.0
 """An open session is Indeterminate once all its sources have been silent for this long."""
+
+
+def is_refused(
+    state: str | None, error: str | None, prompt_tokens: int | None, completion_tokens: int | None
+) -> bool:
+    """
+    Whether a call of a model was refused by its vendor: it used nothing, so it has no cost that
+    anybody could know.
+
+    Args:
+        error: Its failure in one line.
+    """
+    return (
+        state == "Fail"
+        and prompt_tokens is None
+        and completion_tokens is None
+        and error is not None
+        and error.partition(":")[0] == "HTTPStatusError"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +151,23 @@ class SourceSummary:
 
 
 @attrs.frozen(kw_only=True)
+class CostSource:
+    """
+    Who said what some events of a session cost.
+
+    Attributes:
+        source: "provider" or "computed".
+        table: The price table's name and version, where computed.
+        events: How many.
+    """
+
+    source: str
+    currency: str
+    table: str | None
+    events: int
+
+
+@attrs.frozen(kw_only=True)
 class SessionSummary:
     """
     A session as lists show it. Times are nanoseconds since the epoch, costs nano-dollars.
@@ -136,7 +176,8 @@ class SessionSummary:
         ended_at: When it ended; for a session that is Indeterminate because nobody was heard from,
             the time of its last record; None while it runs.
         cost: Nano-dollars, or None where no event said what it cost.
-        costs_unknown: LLM events that did not say what they cost.
+        costs_unknown: LLM events whose cost nobody knows.
+        costs_from: Who said what the others cost.
         missing_by_reason: How many records its sources numbered that are not here, by reason, one
             of `MISSING_REASONS`.
         last_record_at: The latest `at` of its records.
@@ -154,6 +195,7 @@ class SessionSummary:
     video: str | None
     cost: int | None
     costs_unknown: int
+    costs_from: tuple[CostSource, ...]
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
@@ -217,11 +259,32 @@ class EventSummary:
     cost: Cost | None
     error: str | None
 
+    @property
+    def cost_source(self) -> Literal["provider", "computed", "unknown"] | None:
+        """
+        Who says what it cost; None for what has no cost to know.
+        """
+        if self.cost is not None:
+            return self.cost.source
+        if (
+            self.kind != "llm"
+            or self.state == "Running"
+            or is_refused(self.state, self.error, self.prompt_tokens, self.completion_tokens)
+        ):
+            return None
+        return "unknown"
+
 
 @attrs.frozen(kw_only=True)
 class EventDetail:
     """
     An event with its payloads, which are plain JSON values (None where nothing was recorded).
+
+    Attributes:
+        tool_call_id: The id by which a model asked for this call of a tool.
+        requested_by: The event that asked for it.
+        tool_calls: The ids of the tool calls that it asked for, each with the event that carried
+            it out; the last one where there are several, None where there is none.
     """
 
     summary: EventSummary
@@ -234,6 +297,8 @@ class EventDetail:
     failure: Failure | None
     trigger_event_id: str | None
     tool_call_id: str | None
+    requested_by: str | None
+    tool_calls: tuple[tuple[str, str | None], ...]
     cache_write_tokens: int | None
 
 
@@ -325,6 +390,41 @@ class Overview:
     average_duration: float | None
     days: tuple[Day, ...]
     models: tuple[Mapping[str, Any], ...]
+
+
+@attrs.frozen(kw_only=True)
+class Repriced:
+    """
+    What changed in one session. Amounts are nano-dollars.
+
+    Attributes:
+        events: How many of its events cost something else now.
+        before: What these cost before, as far as that was known.
+        after: What they cost now.
+    """
+
+    session: str
+    events: int
+    before: int
+    after: int
+
+
+@attrs.frozen(kw_only=True)
+class Repricing:
+    """
+    What became of some events whose cost was worked out anew.
+
+    Attributes:
+        examined: How many calls of models were looked at.
+        sessions: Those in which something changed.
+        tables: The prices that were taken.
+        next: Where to go on; None at the end.
+    """
+
+    examined: int
+    sessions: tuple[Repriced, ...]
+    tables: tuple[str, ...]
+    next: str | None
 
 
 @attrs.frozen(kw_only=True)
@@ -423,6 +523,36 @@ class Store(Protocol):
     async def overview(
         self, project: str, *, since: int | None = None, until: int | None = None
     ) -> Overview: ...
+
+    async def reprice(
+        self,
+        project: str,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        session_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 1_000,
+        dry_run: bool = False,
+    ) -> Repricing:
+        """
+        Work out anew what at most *limit* calls of models cost, at the price of their time, and
+        keep it where that is another amount of dollars. What the provider said stays, and so does
+        what was computed where no price is known now.
+
+        Args:
+            since: Only sessions that started then or later.
+            until: Only sessions that started before.
+            session_id: Only that one.
+            cursor: Where the last call ended (`Repricing.next`).
+            dry_run: Tell what would change, and change nothing.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+            ValueError: The cursor is not one of a repricing.
+            StoreError: No prices are known, or the store cannot be written to now.
+        """
+        ...
 
     async def projects(self) -> tuple[str, ...]: ...
 

@@ -27,6 +27,7 @@ import anyio.to_thread
 import attrs
 
 from ..._exceptions import StoreError
+from ..._prices import NO_PRICES, PriceTable
 from .base import (
     ApiKey,
     Batch,
@@ -35,6 +36,7 @@ from .base import (
     EventSummary,
     Outcome,
     Overview,
+    Repricing,
     SessionDetail,
     SessionPage,
     SessionQuery,
@@ -54,9 +56,10 @@ from .sqlite_reader import (
     read_sessions,
     read_timeline,
 )
+from .sqlite_repricing import find_changes, sums_of
 from .sqlite_schema import open_reader, open_writer
 from .sqlite_texts import index_texts
-from .sqlite_writer import SQLiteWriter
+from .sqlite_writer import CostChange, SQLiteWriter
 
 __all__ = ["SQLiteStore"]
 
@@ -110,6 +113,7 @@ class SQLiteStore:
 
     Args:
         path: The database.
+        prices: What calls of models cost where nobody said; what genai-prices says, if None.
         clock: Nanoseconds since the epoch, as `time.time_ns`.
         busy_timeout: Seconds to wait while another process writes.
         max_queued_records: How many may wait for the writer before no more are taken.
@@ -122,6 +126,7 @@ class SQLiteStore:
         self,
         path: Path,
         *,
+        prices: PriceTable | None = None,
         clock: Callable[[], int] = time.time_ns,
         busy_timeout: float = 5.0,
         max_queued_records: int = 100_000,
@@ -132,7 +137,8 @@ class SQLiteStore:
         self._max_queued_records = max_queued_records
         self._clock = clock
         self._opened_at = clock()
-        self._writer = SQLiteWriter(open_writer(path, busy_timeout=busy_timeout))
+        self._prices = PriceTable() if prices is None else prices
+        self._writer = SQLiteWriter(open_writer(path, busy_timeout=busy_timeout), self._prices)
         self._files = _files(self.path)
         self._trouble = ""
         self._search_trouble = ""
@@ -199,6 +205,43 @@ class SQLiteStore:
             return read_key(rows[0])
 
         return await self._submit(revoke)
+
+    async def reprice(
+        self,
+        project: str,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        session_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 1_000,
+        dry_run: bool = False,
+    ) -> Repricing:
+        tables = await anyio.to_thread.run_sync(lambda: self._prices.versions)
+        if not tables:
+            raise StoreError(NO_PRICES)
+        found = await self._read(
+            find_changes,
+            project,
+            self._prices,
+            since=since,
+            until=until,
+            session_id=session_id,
+            cursor=cursor,
+            limit=limit,
+        )
+        changes: Sequence[CostChange] = found.changes
+        if changes and not dry_run:
+            changes = await self._submit(lambda _: self._writer.reprice(found.changes))
+        sessions = sums_of(changes)
+        if sessions and not dry_run:
+            self.changes.publish(project, [session.session for session in sessions])
+        return Repricing(
+            examined=found.examined,
+            sessions=sessions,
+            tables=tables,
+            next=None if found.last is None else str(found.last),
+        )
 
     async def _submit(self, what: Batch | Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -316,6 +359,9 @@ class SQLiteStore:
         except StoreError as error:
             return error
         except sqlite3.Error as error:
+            return unavailable(CANNOT, error)
+        except Exception as error:  # whoever asked is told, and the thread goes on
+            _logger.exception("The store failed at what it was asked for")
             return unavailable(CANNOT, error)
 
     def _troubled(self, error: Exception) -> StoreError:

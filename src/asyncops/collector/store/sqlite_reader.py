@@ -26,6 +26,7 @@ from ..._exceptions import SessionNotFoundError
 from ..._wire import MAX_DEPTH
 from .base import (
     ApiKey,
+    CostSource,
     Day,
     EventDetail,
     EventPage,
@@ -44,6 +45,7 @@ from .sqlite_texts import match
 from .sqlite_writer import read_statements
 
 __all__ = [
+    "project_key",
     "read_event",
     "read_events",
     "read_key",
@@ -54,6 +56,7 @@ __all__ = [
     "read_session",
     "read_sessions",
     "read_timeline",
+    "session_key",
 ]
 
 _EPOCH = datetime.date(1970, 1, 1)
@@ -62,7 +65,7 @@ _SUMMARY = (
     f"s.key, s.id, s.name, {STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
     " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
-    " s.tools, s.agents, s.errors, s.missing"
+    " s.tools, s.agents, s.errors, s.missing, s.costs_from"
 )
 _DURATION = (
     "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
@@ -98,7 +101,7 @@ def read_sessions(
 ) -> SessionPage:
     parameters: dict[str, Any] = {
         **moment.parameters(),
-        "project": _project_key(connection, project),
+        "project": project_key(connection, project),
         "limit": query.limit + 1,
         "as_of": moment.now,
     }
@@ -162,7 +165,7 @@ def read_session(
         f"SELECT {_SUMMARY} FROM sessions s WHERE s.project = :project AND s.id = :id",
         {
             **moment.parameters(),
-            "project": _project_key(connection, project),
+            "project": project_key(connection, project),
             "id": session_id,
         },
     ).fetchone()
@@ -194,7 +197,7 @@ def read_session(
     )
 
 
-def _project_key(connection: sqlite3.Connection, project: str) -> int | None:
+def project_key(connection: sqlite3.Connection, project: str) -> int | None:
     """
     The key of *project*, looked up on its own: what else is asked then depends on nothing that
     changes from row to row, and SQLite works it out once.
@@ -221,6 +224,10 @@ def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
         video=video,
         cost=cost if costs_known else None,
         costs_unknown=costs_unknown,
+        costs_from=tuple(
+            CostSource(source=source, currency=currency, table=table, events=events)
+            for source, currency, table, events in msgspec.json.decode(row[25])
+        ),
         prompt_tokens=row[14],
         completion_tokens=row[15],
         cached_tokens=row[16],
@@ -268,7 +275,8 @@ def read_events(
         if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 10):
             raise ValueError(f"no cursor of a list of events: {cursor[:100]!r}")
         after = int(cursor)
-    first, last = _keys_after(connection, project, session_id, after)
+    session = session_key(connection, project, session_id)
+    first, last = _keys_after(session, after)
     parameters: list[str | int]
     if q is None:
         order = "e.key"
@@ -286,7 +294,7 @@ def read_events(
         f"SELECT {_EVENT}, e.payload {found} BETWEEN ? AND ? ORDER BY {order} LIMIT ?",
         (*parameters, limit + 1),
     ).fetchall()
-    events = tuple(_event_detail(row) for row in rows[:limit])
+    events = _event_details(connection, session, rows[:limit])
     return EventPage(events=events, next=str(events[-1].summary.seq) if len(rows) > limit else None)
 
 
@@ -299,11 +307,12 @@ def read_event(
         return None
     if event_id(number) != wanted:
         return None
-    row = connection.execute(
+    session = session_key(connection, project, session_id)
+    rows = connection.execute(
         f"SELECT {_EVENT}, e.payload {_FROM_EVENTS} WHERE e.session = ? AND e.id = ?",
-        (_session_key(connection, project, session_id), number),
-    ).fetchone()
-    return None if row is None else _event_detail(row)
+        (session, number),
+    ).fetchall()
+    return next(iter(_event_details(connection, session, rows)), None)
 
 
 def read_timeline(
@@ -316,29 +325,30 @@ def read_timeline(
 ) -> tuple[EventSummary, ...]:
     rows = connection.execute(
         f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
-        (*_keys_after(connection, project, session_id, after), -1 if limit is None else limit),
+        (
+            *_keys_after(session_key(connection, project, session_id), after),
+            -1 if limit is None else limit,
+        ),
     )
     return tuple(_event_summary(row) for row in rows)
 
 
-def _session_key(connection: sqlite3.Connection, project: str, session_id: str) -> int:
+def session_key(connection: sqlite3.Connection, project: str, session_id: str) -> int:
     row = connection.execute(
         "SELECT key FROM sessions WHERE project = ? AND id = ?",
-        (_project_key(connection, project), session_id),
+        (project_key(connection, project), session_id),
     ).fetchone()
     if row is None:
         raise SessionNotFoundError(session_id)
     return int(row[0])
 
 
-def _keys_after(
-    connection: sqlite3.Connection, project: str, session_id: str, seq: int
-) -> tuple[int, int]:
+def _keys_after(session: int, seq: int) -> tuple[int, int]:
     """
     The first and the last key that an event of that session may have which arrived after *seq*.
     """
     highest = (1 << SEQ_BITS) - 1
-    base = _session_key(connection, project, session_id) << SEQ_BITS
+    base = session << SEQ_BITS
     return (base | min(seq, highest)) + 1, base | highest
 
 
@@ -381,14 +391,55 @@ class _Payload(msgspec.Struct):
     failure: Failure | None = None
     trigger_event_id: str | None = None
     tool_call_id: str | None = None
+    tool_call_ids: tuple[str, ...] = ()
     cache_write_tokens: int | None = None
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload)
 
 
-def _event_detail(row: tuple[Any, ...]) -> EventDetail:
-    payload = _payload_decoder.decode(row[19] or b"{}")
+def _event_details(
+    connection: sqlite3.Connection, session: int, rows: Sequence[tuple[Any, ...]]
+) -> tuple[EventDetail, ...]:
+    payloads = [_payload_decoder.decode(row[19] or b"{}") for row in rows]
+    asked, carried_out = _tool_calls(connection, session, payloads)
+    return tuple(
+        _event_detail(row, payload, asked, carried_out)
+        for row, payload in zip(rows, payloads, strict=True)
+    )
+
+
+def _tool_calls(
+    connection: sqlite3.Connection, session: int, payloads: Iterable[_Payload]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """
+    For each tool call that *payloads* name: the first event that asked for it, and the last that
+    carried it out.
+    """
+    named = {id for payload in payloads for id in payload.tool_call_ids}
+    named.update(payload.tool_call_id for payload in payloads if payload.tool_call_id is not None)
+    asked: dict[str, str] = {}
+    carried_out: dict[str, str] = {}
+    if named:
+        for id, is_asked, event in connection.execute(
+            "SELECT t.id, t.asked, e.id FROM tool_calls t JOIN events e ON e.key = t.event"
+            " WHERE t.session = ? AND t.id IN (SELECT value FROM json_each(?))"
+            " ORDER BY t.id, t.asked, t.event",
+            (session, msgspec.json.encode(list(named)).decode()),
+        ):
+            if is_asked:
+                asked.setdefault(id, event_id(event))
+            else:
+                carried_out[id] = event_id(event)
+    return asked, carried_out
+
+
+def _event_detail(
+    row: tuple[Any, ...],
+    payload: _Payload,
+    asked: Mapping[str, str],
+    carried_out: Mapping[str, str],
+) -> EventDetail:
     return EventDetail(
         summary=_event_summary(row),
         params=_value(payload.params),
@@ -400,6 +451,8 @@ def _event_detail(row: tuple[Any, ...]) -> EventDetail:
         failure=payload.failure,
         trigger_event_id=payload.trigger_event_id,
         tool_call_id=payload.tool_call_id,
+        requested_by=None if payload.tool_call_id is None else asked.get(payload.tool_call_id),
+        tool_calls=tuple((id, carried_out.get(id)) for id in payload.tool_call_ids),
         cache_write_tokens=payload.cache_write_tokens,
     )
 
@@ -474,17 +527,14 @@ def read_overview(
     since: int | None,
     until: int | None,
 ) -> Overview:
-    project_key = _project_key(connection, project)
+    key = project_key(connection, project)
     period = _Period.of(since, until)
     days: dict[int, _Sums] = {}
     total = _Sums()
     for day, *sums in itertools.chain(
-        _day_sums(connection, project_key, period),
-        _counted_sums(connection, project_key, moment, (period.since, period.until), ended=False),
-        *(
-            _counted_sums(connection, project_key, moment, edge, ended=True)
-            for edge in period.edges
-        ),
+        _day_sums(connection, key, period),
+        _counted_sums(connection, key, moment, (period.since, period.until), ended=False),
+        *(_counted_sums(connection, key, moment, edge, ended=True) for edge in period.edges),
     ):
         for part in (days.setdefault(day, _Sums()), total):
             part.add(*sums)
@@ -505,7 +555,7 @@ def read_overview(
             )
             for day, part in sorted(days.items())
         ),
-        models=_models(connection, project_key, period),
+        models=_models(connection, key, period),
     )
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 4
+VERSION = 5
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -101,6 +101,16 @@ CREATE TABLE day_models (           -- what session_models adds up to, by the da
 ) WITHOUT ROWID;
 """
 
+TOOL_CALLS = """
+CREATE TABLE tool_calls (           -- by the id that a model gave them
+    session INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    asked INTEGER NOT NULL,         -- whether the event asked for it, or else carried it out
+    event INTEGER NOT NULL,
+    PRIMARY KEY (session, id, asked, event)
+) WITHOUT ROWID;
+"""
+
 TABLES = f"""
 CREATE TABLE projects (
     key INTEGER PRIMARY KEY,
@@ -143,6 +153,7 @@ CREATE TABLE sessions (
     cost INTEGER NOT NULL DEFAULT 0,
     costs_known INTEGER NOT NULL DEFAULT 0,
     costs_unknown INTEGER NOT NULL DEFAULT 0,
+    costs_from TEXT NOT NULL DEFAULT '[]',    -- [source, currency, table, events] of those, JSON
     prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0,
     cached_tokens INTEGER NOT NULL DEFAULT 0,
@@ -224,6 +235,7 @@ CREATE TABLE session_models (
     PRIMARY KEY (session, model)
 ) WITHOUT ROWID;
 
+{TOOL_CALLS}
 {TEXTS}
 {DAYS}
 CREATE TABLE keys (
@@ -276,6 +288,22 @@ DROP TABLE said;
 ALTER TABLE sessions ADD COLUMN searched_seq INTEGER NOT NULL DEFAULT 0;
 DROP INDEX session_sources_source;
 {TEXTS}""",
+    4: f"""
+{TOOL_CALLS}
+ALTER TABLE sessions ADD COLUMN costs_from TEXT NOT NULL DEFAULT '[]';
+CREATE TEMP TABLE said AS
+    SELECT session, json_extract(cost, '$.source') AS source,
+    json_extract(cost, '$.currency') AS currency, json_extract(cost, '$.table') AS table_,
+    COUNT(*) AS events
+    FROM (SELECT session, CAST(cost AS TEXT) AS cost FROM events WHERE cost IS NOT NULL)
+    GROUP BY 1, 2, 3, 4;
+CREATE TEMP TABLE said_of AS
+    SELECT session, json_group_array(json_array(source, currency, table_, events)) AS costs
+    FROM said GROUP BY session;
+UPDATE sessions SET costs_from = said_of.costs FROM said_of WHERE said_of.session = sessions.key;
+DROP TABLE said;
+DROP TABLE said_of;
+""",
 }
 """What makes the tables of a version those of the next."""
 

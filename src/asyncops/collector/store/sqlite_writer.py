@@ -10,11 +10,12 @@ per row is left to SQLite's `executemany`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
 from operator import attrgetter
 from typing import Any
@@ -36,15 +37,19 @@ from ..._events import (
     SourceEndedRecord,
     SourceRecord,
 )
+from ..._prices import PriceTable
 from ..._wire import decode, encode, label
-from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine
+from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine, is_refused
 from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
 from .sqlite_schema import DAY, MAX_SUM, SEQ_BITS, event_number
 
-__all__ = ["Payload", "SQLiteWriter"]
+__all__ = ["CostChange", "Payload", "SQLiteWriter", "nano_dollars", "read_statements"]
 
 MAX_KNOWN_LABELS = 100_000
 """How many labels are remembered to spare looking them up."""
+
+MAX_COSTS_FROM = 20
+"""How many sources of costs are told apart in one session."""
 
 NOTHING_MISSING = "{}"
 
@@ -67,6 +72,7 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     trigger_event_id: str | None = None
     tool_call_id: str | None = None
+    tool_call_ids: tuple[str, ...] = ()
     cache_write_tokens: int | None = None
 
 
@@ -160,7 +166,7 @@ class _ModelSums:
             self.calls,
             min(self.prompt_tokens, MAX_SUM),
             min(self.completion_tokens, MAX_SUM),
-            min(self.cost, MAX_SUM),
+            max(min(self.cost, MAX_SUM), 0),
             self.costs_known,
             self.costs_unknown,
         )
@@ -202,6 +208,7 @@ class _Session:
     cost: int
     costs_known: int
     costs_unknown: int
+    costs_from: str
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
@@ -225,6 +232,9 @@ class _Session:
     labels: set[tuple[str, str]] = attrs.field(factory=set, init=False, metadata={"column": False})
     models: dict[str | None, _ModelSums] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
+    )
+    priced: Counter[tuple[str, str, str | None]] = attrs.field(
+        factory=Counter, init=False, metadata={"column": False}
     )
     sources: dict[int, int | None] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
@@ -268,9 +278,9 @@ class _Session:
         setattr(self, counter, getattr(self, counter) + step)
         self.events += step
 
-    def count_spending(self, record: EventRecord, cost: int | None) -> None:
+    def count_spending(self, record: EventRecord, cost: Cost | None, error: str | None) -> None:
         """
-        Count what an event used, and its cost in nano-dollars, None where nobody said.
+        Count what an event used and cost; None where nobody knows.
         """
         prompt = record.prompt_tokens or 0
         completion = record.completion_tokens or 0
@@ -278,22 +288,44 @@ class _Session:
         self.completion_tokens += completion
         self.cached_tokens += record.cached_tokens or 0
         self.reasoning_tokens += record.reasoning_tokens or 0
-        unknown = cost is None and (record.kind == "llm" or record.cost is not None)
-        self.costs_unknown += unknown
-        if cost is not None:
-            self.cost += cost
-            self.costs_known += 1
+        sums = None
         if record.kind == "llm":
-            sums = self.models.get(record.model)
-            if sums is None:
-                sums = self.models[record.model] = _ModelSums()
+            sums = self._of_model(record.model)
             sums.calls += 1
             sums.prompt_tokens += prompt
             sums.completion_tokens += completion
-            sums.costs_unknown += unknown
-            if cost is not None:
-                sums.cost += cost
-                sums.costs_known += 1
+        if cost is not None or (
+            sums is not None
+            and not is_refused(record.state, error, record.prompt_tokens, record.completion_tokens)
+        ):
+            self._count_cost(sums, cost, 1)
+
+    def count_again(self, model: str | None, before: Cost | None, after: Cost) -> None:
+        """
+        Count that a call of *model* cost something else than was counted.
+        """
+        sums = self._of_model(model)
+        self._count_cost(sums, before, -1)
+        self._count_cost(sums, after, 1)
+
+    def _count_cost(self, model: _ModelSums | None, cost: Cost | None, step: int) -> None:
+        amount = None if cost is None else nano_dollars(cost)
+        for sums in (self, model):
+            if sums is None:
+                continue
+            if amount is None:
+                sums.costs_unknown += step
+            else:
+                sums.cost += step * amount
+                sums.costs_known += step
+        if cost is not None:
+            self.priced[cost.source, cost.currency, cost.table] += step
+
+    def _of_model(self, model: str | None) -> _ModelSums:
+        sums = self.models.get(model)
+        if sums is None:
+            sums = self.models[model] = _ModelSums()
+        return sums
 
     def settle(self) -> None:
         """
@@ -302,7 +334,10 @@ class _Session:
         start = self.owner_started_at
         self.started_at = self.first_at if start is None else start
         for name in _SUMS:
-            setattr(self, name, min(getattr(self, name), MAX_SUM))
+            # one that stopped at its bound goes below 0 when what it has not counted is taken back
+            setattr(self, name, max(min(getattr(self, name), MAX_SUM), 0))
+        if self.priced:
+            self.costs_from = _with_priced(self.costs_from, self.priced)
 
     def row(self) -> tuple[Any, ...]:
         """
@@ -369,6 +404,25 @@ def _spending_row(spent: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*values, bytearray(_encoder.encode(cost)) if isinstance(cost, Cost) else cost)
 
 
+@attrs.frozen(kw_only=True)
+class CostChange:
+    """
+    Another cost for an event.
+
+    Attributes:
+        event: Its key.
+        session: Its session's id.
+        stored: Its cost as it is stored, None where that is unknown; *before* is what that means.
+    """
+
+    event: int
+    session: str
+    model: str | None
+    stored: bytes | None
+    before: Cost | None
+    after: Cost
+
+
 class SQLiteWriter:
     """
     Writes batches over a connection of its own.
@@ -380,8 +434,9 @@ class SQLiteWriter:
         missing: How many numbers have no record here, by reason.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, prices: PriceTable) -> None:
         self.connection = connection
+        self.prices = prices
         self.records = 0
         self.duplicates = 0
         self.rejected = 0
@@ -393,10 +448,28 @@ class SQLiteWriter:
         """
         Store *batches* in one transaction: all of them, or none if this raises.
         """
+        with self._pass() as this:
+            outcomes = [this.take(batch) for batch in batches]
+        self.records += this.records
+        self.duplicates += this.duplicates
+        self.rejected += this.rejected
+        self.missing.update(this.missing)
+        return outcomes
+
+    def reprice(self, changes: Sequence[CostChange]) -> list[CostChange]:
+        """
+        Store what *changes* say, in one transaction; returns those for which it was not too late:
+        whose event still had the cost that was found.
+        """
+        with self._pass() as this:
+            return [change for change in changes if this.reprice(change)]
+
+    @contextlib.contextmanager
+    def _pass(self) -> Iterator[_Pass]:
         this = _Pass(self)
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [this.take(batch) for batch in batches]
+            yield this
             this.store()
             self.connection.execute("COMMIT")
         except BaseException:
@@ -409,11 +482,6 @@ class SQLiteWriter:
         if len(self.labels) + len(self.session_labels) > MAX_KNOWN_LABELS:
             self.labels.clear()
             self.session_labels.clear()
-        self.records += this.records
-        self.duplicates += this.duplicates
-        self.rejected += this.rejected
-        self.missing.update(this.missing)
-        return outcomes
 
 
 class _Pass:
@@ -549,6 +617,20 @@ class _Pass:
             session.missing = _with_missing(session.missing, missing)
             changed[session.id] = None
 
+    def reprice(self, change: CostChange) -> bool:
+        """
+        Give an event another cost, unless it has another than was found.
+        """
+        row = self._execute("SELECT cost FROM events WHERE key = ?", (change.event,)).fetchone()
+        if row is None or row[0] != change.stored:
+            return False
+        session = self._session_by_key(change.event >> SEQ_BITS)
+        session.count_again(change.model, change.before, change.after)
+        self._rows["UPDATE events SET cost = ? WHERE key = ?"].append(
+            (_encoder.encode(change.after), change.event)
+        )
+        return True
+
     # -- rows out ---------------------------------------------------------------------------------
 
     def store(self) -> None:
@@ -624,11 +706,16 @@ class _Pass:
                     failed += failure is None or failure.event_id is None
                 spent = _spending(record)
                 if kind == "llm" or spent != _NOTHING_SPENT:
-                    cost = None if record.cost is None else _nano_dollars(record.cost)
-                    session.count_spending(record, cost)
+                    cost = record.cost
+                    if cost is None and kind == "llm":
+                        cost = self._price(record)
+                        spent = (*spent[:-1], cost)
+                    session.count_spending(record, cost, error if isinstance(error, str) else None)
                     if record.model is not None:  # an open one names the model that was asked for
                         session.labels.add(("model", record.model))
                     spending = _spending_row(spent)
+                if record.tool_call_id is not None or record.tool_call_ids:
+                    self._store_tool_calls(session.key, base | seq, record)
             else:
                 payload = Payload(
                     params=record.params, prompt=record.prompt, attributes=record.attributes
@@ -660,6 +747,24 @@ class _Pass:
         session.errors += failed
         for what, texts in (("name", names), ("agent", agents), ("error", errors)):
             session.labels.update((what, text) for text in texts)
+
+    def _price(self, record: EventRecord) -> Cost | None:
+        return self._writer.prices.price(
+            provider=record.provider,
+            model=record.model,
+            prompt_tokens=record.prompt_tokens,
+            completion_tokens=record.completion_tokens,
+            cached_tokens=record.cached_tokens,
+            cache_write_tokens=record.cache_write_tokens,
+            reasoning_tokens=record.reasoning_tokens,
+            at_ns=record.started_at,
+        )
+
+    def _store_tool_calls(self, session: int, event: int, record: EventRecord) -> None:
+        rows = self._rows["INSERT OR IGNORE INTO tool_calls VALUES (?, ?, ?, ?)"]
+        rows += [(session, id, 1, event) for id in record.tool_call_ids]
+        if record.tool_call_id is not None:
+            rows.append((session, record.tool_call_id, 0, event))
 
     def _store_statements(self, session: _Session) -> None:
         statements = []
@@ -885,6 +990,21 @@ def _with_missing(known: str, more: Mapping[str, int]) -> str:
     return _encoder.encode({name: min(n, MAX_SUM) for name, n in total.items()}).decode()
 
 
+def _with_priced(known: str, more: Mapping[tuple[str, str, str | None], int]) -> str:
+    """
+    The events by who said what they cost that *known* tells as JSON, and *more*.
+    """
+    total: Counter[tuple[Any, ...]] = Counter()
+    for *said, events in msgspec.json.decode(known):
+        total[tuple(said)] = events
+    for (source, currency, table), events in more.items():
+        said_by = (source, label(currency), None if table is None else label(table))
+        if said_by not in total and len(total) >= MAX_COSTS_FROM:
+            said_by = (source, "", None)
+        total[said_by] += events
+    return _encoder.encode([(*said, n) for said, n in total.items() if n > 0]).decode()
+
+
 def read_statements(connection: sqlite3.Connection, session: int) -> list[Statement]:
     """
     What was said about the session with that key.
@@ -897,7 +1017,7 @@ def read_statements(connection: sqlite3.Connection, session: int) -> list[Statem
     return [Statement(source, decode(line)) for source, line in rows]  # type: ignore[arg-type]
 
 
-def _nano_dollars(cost: Cost) -> int | None:
+def nano_dollars(cost: Cost) -> int | None:
     """
     *cost* as it is added up; None where it cannot be, because it is not in dollars.
     """
