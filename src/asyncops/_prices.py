@@ -193,7 +193,7 @@ class PriceTable:
                 self._providers = get_snapshot().providers
                 self._version = f"genai-prices {importlib.metadata.version('genai-prices')}"
             except ModuleNotFoundError as error:
-                if error.name != "genai_prices":
+                if (error.name or "").partition(".")[0] != "genai_prices":
                     _logger.warning("genai-prices cannot be loaded: %r", error)
             except Exception as error:
                 _logger.warning("genai-prices cannot be loaded: %r", error)

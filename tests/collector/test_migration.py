@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 SESSION = uuid(1)
 VERSION_1 = Path(__file__).with_name("version_1.sql").read_text()
 VERSION_2 = Path(__file__).with_name("version_2.sql").read_text()
+VERSION_4 = Path(__file__).with_name("version_4.sql").read_text()
 
 
 def left(path: Path, script: str) -> Path:
@@ -123,7 +124,7 @@ async def test_sums_and_searches_reach_what_a_database_of_version_2_has(tmp_path
         await store.aclose()
 
 
-@pytest.mark.parametrize("script", [VERSION_1, VERSION_2])
+@pytest.mark.parametrize("script", [VERSION_1, VERSION_2, VERSION_4])
 async def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path, script: str) -> None:
     """
     The tables of a database that was upgraded are those of one that was just made.
@@ -133,6 +134,47 @@ async def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path, script: st
     await SQLiteStore(tmp_path / "new.db").aclose()
     assert schema(upgraded) == schema(tmp_path / "new.db")
     assert schema(upgraded)[0] == (VERSION,)
+
+
+async def test_who_said_costs_reaches_what_a_database_of_version_4_has(tmp_path: Path) -> None:
+    """
+    Version 4 did not keep with a session who said its costs, and computed none.
+    """
+    path = left(tmp_path / "collector.db", VERSION_4)
+    store = SQLiteStore(path, clock=Clock())
+    try:
+        summary = (await store.session("default", SESSION)).summary
+        assert (summary.cost, summary.costs_unknown) == (751_000_000, 2)
+        assert sorted((s.source, s.currency, s.table, s.events) for s in summary.costs_from) == [
+            ("computed", "USD", "prices 1", 1),
+            ("provider", "EUR", None, 1),
+            ("provider", "USD", None, 2),
+        ]
+        assert (await store.session("default", uuid(2))).summary.costs_from == ()
+        event = (await store.events("default", SESSION)).events[-1]
+        assert (event.tool_call_id, event.requested_by, event.tool_calls) == ("call_1", None, ())
+
+        source = Source(2)
+        source.seq = 2
+        await store.add(
+            source.batch(
+                source.does(uuid(2), id="00000000000000a1", kind="llm", tool_call_ids=("call_2",)),
+                source.does(uuid(2), id="00000000000000a2", kind="tool", tool_call_id="call_2"),
+            )
+        )
+        asked, tool = (await store.events("default", uuid(2))).events[1:]
+        assert asked.tool_calls == (("call_2", tool.summary.id),)
+        assert tool.requested_by == asked.summary.id
+
+        changed = await store.reprice("default")
+        assert [(each.session, each.events) for each in changed.sessions] == [
+            (SESSION, 2),
+            (uuid(2), 1),
+        ]
+        overview = await store.overview("default")
+        assert overview.cost == 750_000_000 + 2 * 3_500_000 + 35_000
+    finally:
+        await store.aclose()
 
 
 async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:

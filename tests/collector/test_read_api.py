@@ -97,10 +97,13 @@ def tell_story(http: httpx.Client) -> Source:
             time_to_first_token=1_500_000,
             cost=Cost("0.0125", source="computed", table="prices 7"),
             tool_call_id="call",
+            tool_call_ids=("c1", "c2"),
             trigger_event_id="00000000000000bb",
         ),
         source.opens(SESSION, id="00000000000000a2", kind="tool", name="wait"),
-        source.does(SESSION, id="00000000000000a3", state="Fail", failure=FAILURE),
+        source.does(
+            SESSION, id="00000000000000a3", state="Fail", failure=FAILURE, tool_call_id="c1"
+        ),
         source.ends(
             SESSION,
             EndState.FAIL,
@@ -126,6 +129,7 @@ STORY = {
     "video": "https://example.org/v",
     "cost_usd": 0.0125,
     "costs_unknown": 0,
+    "costs_from": [{"source": "computed", "currency": "USD", "table": "prices 7", "events": 1}],
     "prompt_tokens": 10,
     "completion_tokens": 5,
     "cached_tokens": 2,
@@ -199,8 +203,14 @@ def test_an_event_in_json(http: httpx.Client) -> None:
         "usage": {"n": 123456789012345678901234567890},
         "cost_usd": 0.0125,
         "cost_source": "computed",
+        "cost_table": "prices 7",
         "cost": {"amount": "0.0125", "currency": "USD", "source": "computed", "table": "prices 7"},
         "tool_call_id": "call",
+        "requested_by": None,
+        "tool_calls": [
+            {"id": "c1", "event_id": "00000000000000a3"},
+            {"id": "c2", "event_id": None},
+        ],
         "trigger_event_id": "00000000000000bb",
         "attributes": {"k": None},
     }
@@ -210,6 +220,7 @@ def test_an_event_in_json(http: httpx.Client) -> None:
         None,
     )
     assert (failed["failure"], failed["error"]) == (FAILURE_JSON, "ValueError: no")
+    assert (failed["requested_by"], failed["tool_calls"]) == (asked["id"], [])
 
 
 def test_says_whose_word_a_cost_is(http: httpx.Client) -> None:

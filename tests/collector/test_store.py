@@ -29,10 +29,12 @@ from asyncops._events import (
     VideoRecord,
 )
 from asyncops._exceptions import SessionNotFoundError, StoreError
+from asyncops._prices import PriceTable
 from asyncops._wire import decode, encode
 from asyncops.collector.dashboard.missing import REASONS
 from asyncops.collector.store.base import (
     MISSING_REASONS,
+    CostSource,
     EventDetail,
     RejectedLine,
     SessionQuery,
@@ -804,6 +806,134 @@ async def test_costs_say_what_they_know(store: Store) -> None:
     await store.add(source.batch(source.does(SESSION, kind="tool", cost=Cost("1"))))
     session = await summary(store)
     assert (session.cost, session.costs_unknown) == (1_300_000_002, 2)
+
+
+def priced(source: Source, **fields: Any) -> EventRecord:
+    """
+    A call at known prices: half a cent, unless *fields* say something else.
+    """
+    call = {"model": "gpt-4o", "provider": "openai", "prompt_tokens": 1_000}
+    return llm(source, **{**call, "completion_tokens": 250, **fields})
+
+
+async def test_a_cost_that_nobody_said_is_computed(store: Store) -> None:
+    """
+    A call that says its tokens and no cost is given the price of its time, by which table it says;
+    sums and days have it, too.
+    """
+    source = Source()
+    await store.add(
+        source.batch(
+            source.starts(SESSION, started_at=START),
+            priced(source),
+            priced(source, prompt_tokens=None, completion_tokens=None),
+            priced(source, model="nobody-has-this"),
+            priced(source, cost=Cost("0.25")),
+            priced(source, cost=Cost("0.5", source="computed", table="ours 1")),
+            source.does(SESSION, kind="tool", model="gpt-4o", prompt_tokens=5),
+            source.ends(SESSION),
+        )
+    )
+    events = (await store.events("default", SESSION)).events
+    table = PriceTable().versions[0]
+    assert events[0].summary.cost == Cost("0.005", source="computed", table=table)
+    assert [event.summary.cost_source for event in events] == [
+        "computed",
+        "unknown",
+        "unknown",
+        "provider",
+        "computed",
+        None,
+    ]
+    session = await summary(store)
+    assert (session.cost, session.costs_unknown) == (755_000_000, 2)
+    assert session.costs_from == (
+        CostSource(source="computed", currency="USD", table=table, events=1),
+        CostSource(source="computed", currency="USD", table="ours 1", events=1),
+        CostSource(source="provider", currency="USD", table=None, events=1),
+    )
+    overview = await store.overview("default")
+    assert overview.cost == 755_000_000
+    assert [(m["model"], m["cost"], m["costs_unknown"]) for m in overview.models] == [
+        ("gpt-4o", 755_000_000, 1),
+        ("nobody-has-this", None, 1),
+    ]
+
+
+async def test_a_call_that_was_refused_has_no_cost_to_know(store: Store) -> None:
+    """
+    Where the vendor answered with an error and used nothing, no cost is missing; elsewhere it is.
+    """
+    source = Source()
+    refused = {
+        "state": "Fail",
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "failure": Failure(type="HTTPStatusError", message="429 Too Many Requests"),
+    }
+    await store.add(
+        source.batch(
+            priced(source, **refused),
+            priced(source, **{**refused, "failure": Failure(type="httpx.HTTPStatusError")}),
+            priced(source, **{**refused, "failure": Failure(type="ReadError")}),
+            priced(source, **{**refused, "state": "Cancelled"}),
+        )
+    )
+    events = (await store.events("default", SESSION)).events
+    assert [event.summary.cost_source for event in events] == [None, None, "unknown", "unknown"]
+    assert (await summary(store)).costs_unknown == 2
+    (model,) = (await store.overview("default")).models
+    assert (model["calls"], model["costs_unknown"]) == (4, 2)
+
+
+async def test_sources_of_costs_are_bounded(store: Store) -> None:
+    """
+    A session cannot be filled with names of price tables.
+    """
+    source = Source()
+    for number in range(30):
+        cost = Cost("1", source="computed", table=f"{number}" * 2_000)
+        await store.add(source.batch(llm(source, cost=cost)))
+    told = (await summary(store)).costs_from
+    assert len(told) == 21
+    assert sum(each.events for each in told) == 30
+    assert max(len(each.table or "") for each in told) == 1_000
+
+
+async def test_tool_calls_are_linked_both_ways(store: Store) -> None:
+    """
+    The event that asked for a tool call and the one that carried it out know of each other, in
+    whichever order they arrive and within their session alone.
+    """
+    source = Source()
+    asks = llm(source, tool_call_ids=("a", "b", "c"))
+    does_a = source.does(SESSION, kind="tool", name="search", tool_call_id="a")
+    again = llm(source, tool_call_ids=("a",))
+    retries_a = source.does(SESSION, kind="tool", name="search again", tool_call_id="a")
+    stray = source.does(SESSION, kind="tool", tool_call_id="z")
+    elsewhere = source.does(OTHER, kind="tool", tool_call_id="b")
+    await store.add(source.batch(asks, does_a, again, retries_a, stray, elsewhere))
+    other = Source(2)
+    early = other.does(OTHER, kind="tool", tool_call_id="late")
+    late = other.does(OTHER, kind="llm", name="asked", tool_call_ids=("late",))
+    await store.add(other.batch(early))
+    await store.add(other.batch(late))
+
+    events = {event.summary.id: event for event in (await store.events("default", SESSION)).events}
+    assert events[asks.id].tool_calls == (("a", retries_a.id), ("b", None), ("c", None))
+    assert events[asks.id].linked == {retries_a.id: "search again"}
+    assert events[again.id].tool_calls == (("a", retries_a.id),)
+    assert [events[tool.id].requested_by for tool in (does_a, retries_a, stray)] == [
+        asks.id,
+        asks.id,
+        None,
+    ]
+    told = await store.event("default", OTHER, early.id)
+    assert told is not None
+    assert (told.requested_by, told.linked) == (late.id, {late.id: "asked"})
+    told = await store.event("default", OTHER, late.id)
+    assert told is not None
+    assert told.tool_calls == (("late", early.id),)
 
 
 async def test_a_cost_of_nothing_is_a_cost(store: Store) -> None:

@@ -6,6 +6,7 @@ and every sum is what a look at all its events would find.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -266,19 +267,20 @@ SUMS = (
 ).split()
 
 
-def sums(session: SessionSummary) -> dict[str, int | None]:
-    return {name: getattr(session, name) for name in SUMS}
+def sums(session: SessionSummary) -> dict[str, Any]:
+    from_ = {(s.source, s.currency, s.table): s.events for s in session.costs_from}
+    return {**{name: getattr(session, name) for name in SUMS}, "costs_from": from_}
 
 
-def recomputed(events: Sequence[EventDetail]) -> dict[str, int | None]:
+def recomputed(events: Sequence[EventDetail]) -> dict[str, Any]:
     """
     The sums of *events*, said once more in the plainest way.
     """
-    result: dict[str, int | None] = dict.fromkeys(SUMS, 0)
+    result: dict[str, Any] = dict.fromkeys(SUMS, 0)
     kinds = [event.summary.kind for event in events]
     result["events"] = len(events)
     for kind in ("action", "llm", "tool", "agent"):
-        result[f"{kind}s"] = kinds.count(kind)  # type: ignore[arg-type]
+        result[f"{kind}s"] = kinds.count(kind)
     raised = [
         event
         for event in events
@@ -292,6 +294,9 @@ def recomputed(events: Sequence[EventDetail]) -> dict[str, int | None]:
     result["cost"] = int(sum(dollars) * 10**9) if dollars else None
     foreign = sum(e.cost is not None and e.cost.currency != "USD" for e in closed)
     result["costs_unknown"] = foreign + sum(e.kind == "llm" and e.cost is None for e in closed)
+    result["costs_from"] = Counter(
+        (e.cost.source, e.cost.currency, e.cost.table) for e in closed if e.cost is not None
+    )
     return result
 
 

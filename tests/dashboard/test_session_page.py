@@ -61,7 +61,7 @@ def test_a_computed_cost_names_its_price_table(get: Get, program: Programs) -> N
     one.event("llm", "b", at=now())
     one.send()
     text = get(f"/sessions/{one.session}").text
-    assert "computed from prices 2026-11; 1 call did not say" in text
+    assert "computed from prices 2026-11: 1 call; unknown: 1 call" in text
     assert "at least" in text
 
 

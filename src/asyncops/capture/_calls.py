@@ -462,6 +462,7 @@ class Attempt:
         span.reasoning_tokens = answered.reasoning_tokens
         span.usage = answered.usage
         span.cost = answered.cost
+        span.tool_call_ids = answered.tool_call_ids
 
 
 def _words(said: Any, everything: bool) -> str:

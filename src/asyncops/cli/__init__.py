@@ -1,5 +1,5 @@
 """
-The command line: `asyncops demo | serve | run | sessions | show | keys | doctor`.
+The command line: `asyncops demo | serve | run | sessions | show | reprice | keys | doctor`.
 
 A module for each command; this one puts them together. Nothing here is imported by the SDK.
 """
@@ -62,7 +62,7 @@ def app() -> cyclopts.App:
     """
     from cyclopts import App
 
-    from . import demo, doctor, keys, run, serve, sessions, show
+    from . import demo, doctor, keys, reprice, run, serve, sessions, show
 
     commands = App(
         name="asyncops",
@@ -71,6 +71,7 @@ def app() -> cyclopts.App:
     )
     for command in (demo.demo, serve.serve, run.run, sessions.sessions, show.show):
         commands.command(command)
+    commands.command(reprice.reprice)
     commands.command(keys.keys)
     commands.command(doctor.doctor)
     return commands

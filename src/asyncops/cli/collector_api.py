@@ -30,7 +30,7 @@ PAGE = 500
 
 class CollectorAPI:
     """
-    The collector's read API.
+    The collector's API.
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
@@ -78,6 +78,17 @@ class CollectorAPI:
                 return found
             query["cursor"] = answer["next"]
 
+    async def reprice(self, **asked: str | bool) -> AsyncIterator[dict[str, Any]]:
+        """
+        Have calls of models priced anew, and tell of it part by part.
+        """
+        while True:
+            part: dict[str, Any] = await self._ask("POST", "/api/reprice", json=asked)
+            yield part
+            if part["next"] is None:
+                return
+            asked["cursor"] = part["next"]
+
     async def find(self, prefix: str) -> dict[str, Any]:
         """
         The one session whose id begins with *prefix*.
@@ -106,8 +117,13 @@ class CollectorAPI:
     async def _get(
         self, path: str, query: Mapping[str, str | Sequence[str]], *, missing_ok: bool = False
     ) -> Any:
+        return await self._ask("GET", path, params=dict(query), missing_ok=missing_ok)
+
+    async def _ask(
+        self, method: str, path: str, *, missing_ok: bool = False, **request: Any
+    ) -> Any:
         try:
-            response = await self._http.get(path, params=dict(query))
+            response = await self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise CommandError(f"the collector stopped answering: {error!r}") from None
         if missing_ok and response.status_code == 404:

@@ -15,13 +15,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ..collector.dashboard.costs import sources_words
 from ..collector.dashboard.format import amount_of, compact, duration
+from ..collector.store.base import CostSource
 
 __all__ = [
     "CommandError",
     "cell",
     "console",
     "cost",
+    "cost_sources",
     "event_cost",
     "how_long",
     "multiline",
@@ -125,11 +128,19 @@ def how_long(milliseconds: float | None) -> str:
 
 def cost(session: Mapping[str, Any]) -> str:
     """
-    What a session cost; `unknown` where LLM calls did not say.
+    What a session cost; `unknown` where nobody knows what its LLM calls did.
     """
     if session["cost_usd"] is not None:
         return amount_of(Decimal(str(session["cost_usd"])), "$")
     return "unknown" if session["llms"] else ""
+
+
+def cost_sources(session: Mapping[str, Any]) -> str:
+    """
+    Who says what a session cost, or "" where there is nothing to say.
+    """
+    sources = [CostSource(**source) for source in session["costs_from"]]
+    return sources_words(sources, unknown=session["costs_unknown"])
 
 
 def event_cost(event: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 
+from .._prices import own_prices
 from ..collector import server
 from ..collector.app import DEFAULT_PORT, CollectorSettings
 from . import output
@@ -17,7 +18,13 @@ from .journals import adopt_journals, waiting_elsewhere
 __all__ = ["serve"]
 
 
-def serve(*, host: str = "127.0.0.1", port: int = DEFAULT_PORT, db: Path | None = None) -> None:
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    db: Path | None = None,
+    prices: Path | None = None,
+) -> None:
     """
     Take records in and serve the dashboard, until Ctrl-C.
 
@@ -29,8 +36,10 @@ def serve(*, host: str = "127.0.0.1", port: int = DEFAULT_PORT, db: Path | None 
         The port; 0 takes a free one.
     db
         The database. Default: ASYNCOPS_DB, else the usual one.
+    prices
+        A file of your own prices, docs/costs.md says how it looks. Default: ASYNCOPS_PRICES.
     """
-    settings = CollectorSettings(host=host, port=port, db=db)
+    settings = CollectorSettings(host=host, port=port, db=db, prices=prices or own_prices())
     bound = port
 
     def ready(url: str) -> None:

@@ -84,7 +84,7 @@ def _head(session: Mapping[str, Any]) -> Table:
         "duration": output.how_long(session["duration_ms"]),
         "tags": ", ".join(session["tags"]),
         "video": session["video"],
-        "cost": output.cost(session),
+        "cost": "  ".join(filter(None, (output.cost(session), output.cost_sources(session)))),
         "tokens": output.tokens(session),
         "events": (
             f"{session['events']}: {session['agents']} agents, {session['llms']} LLM calls,"

@@ -1,5 +1,5 @@
 """
-The read API: the JSON twins of the pages.
+The API: the JSON twins of the pages, and what can be asked to be done.
 
 `session_json` and `event_json` are how sessions and events look in JSON everywhere: in lists, in
 exports, in live streams.
@@ -11,7 +11,7 @@ import datetime
 import json
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -21,10 +21,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from .._events import MAX_COST, Failure
+from .._prices import NO_PRICES
 from .store.base import (
     EventDetail,
     EventSummary,
     Overview,
+    Repricing,
     SessionDetail,
     SessionQuery,
     SessionSort,
@@ -50,6 +52,12 @@ MAX_SESSIONS = 500
 MAX_EVENTS = 1_000
 """How many events one page may have."""
 
+MAX_REPRICED = 5_000
+"""How many calls of models one request may have priced anew."""
+
+MAX_REQUEST_BYTES = 16_384
+"""How long the body of a request may be that is no batch of records."""
+
 EXPORT_PAGE = 200
 """How many events an export holds in memory."""
 
@@ -74,6 +82,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/sessions/{id}/events", events),
         Route("/api/sessions/{id}/export", export),
         Route("/api/overview", overview),
+        Route("/api/reprice", reprice, methods=["POST"]),
         Route("/healthz", healthz),
         Route("/metrics", metrics),
     ]
@@ -173,6 +182,48 @@ async def overview(request: Request) -> Response:
     return JSON(overview_json(sums))
 
 
+class RepriceRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    What is to be priced anew: sessions by when they started, or one; all where nothing is said.
+    """
+
+    since: str | None = None
+    until: str | None = None
+    session: str | None = None
+    dry_run: bool = False
+    cursor: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPRICED)] = 1_000
+
+
+async def reprice(request: Request) -> Response:
+    # a page from elsewhere can send any text here, but not as JSON, without asking first
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Content-Type must be application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_REQUEST_BYTES:
+            raise HTTPException(413, "that is more than can be asked", {"Connection": "close"})
+    try:
+        asked = msgspec.json.decode(body, type=RepriceRequest)
+    except ValueError as error:  # no JSON, no UTF-8, nothing that can be asked
+        raise HTTPException(400, f"this cannot be asked: {error}") from None
+    done = await _page(
+        _store(request).reprice(
+            request.state.project,
+            since=_time("since", asked.since),
+            until=_time("until", asked.until),
+            session_id=asked.session,
+            cursor=asked.cursor,
+            limit=asked.limit,
+            dry_run=asked.dry_run,
+        )
+    )
+    if not done.tables:
+        raise HTTPException(409, NO_PRICES)
+    return JSON(repricing_json(done))
+
+
 async def healthz(request: Request) -> Response:
     return JSON({"status": "ok", "service": "asyncops"})
 
@@ -218,6 +269,15 @@ def session_json(session: SessionSummary | SessionDetail) -> dict[str, Any]:
         "video": summary.video,
         "cost_usd": _dollars(summary.cost),
         "costs_unknown": summary.costs_unknown,
+        "costs_from": [
+            {
+                "source": source.source,
+                "currency": source.currency,
+                "table": source.table,
+                "events": source.events,
+            }
+            for source in summary.costs_from
+        ],
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
         "cached_tokens": summary.cached_tokens,
@@ -254,10 +314,6 @@ def event_json(event: EventSummary | EventDetail) -> dict[str, Any]:
     """
     summary = event.summary if isinstance(event, EventDetail) else event
     cost = summary.cost
-    if cost is not None:
-        cost_source: str | None = cost.source
-    else:
-        cost_source = "unknown" if summary.kind == "llm" and summary.state != "Running" else None
     result: dict[str, Any] = {
         "id": summary.id,
         "seq": summary.seq,
@@ -278,7 +334,8 @@ def event_json(event: EventSummary | EventDetail) -> dict[str, Any]:
         "reasoning_tokens": summary.reasoning_tokens,
         "time_to_first_token_ms": _milliseconds(summary.time_to_first_token),
         "cost_usd": float(cost.amount) if cost is not None and cost.currency == "USD" else None,
-        "cost_source": cost_source,
+        "cost_source": summary.cost_source,
+        "cost_table": None if cost is None else cost.table,
         "error": summary.error,
     }
     if isinstance(event, EventDetail):
@@ -299,6 +356,10 @@ def event_json(event: EventSummary | EventDetail) -> dict[str, Any]:
                 "table": cost.table,
             },
             "tool_call_id": event.tool_call_id,
+            "requested_by": event.requested_by,
+            "tool_calls": [
+                {"id": call_id, "event_id": event_id} for call_id, event_id in event.tool_calls
+            ],
             "trigger_event_id": event.trigger_event_id,
             "attributes": event.attributes,
         }
@@ -334,6 +395,26 @@ def overview_json(sums: Overview) -> dict[str, Any]:
             for day in sums.days
         ],
         "models": [_model_json(model) for model in sums.models],
+    }
+
+
+def repricing_json(done: Repricing) -> dict[str, Any]:
+    """
+    What became of a part of a repricing as the API shows it.
+    """
+    return {
+        "examined": done.examined,
+        "sessions": [
+            {
+                "id": session.session,
+                "events": session.events,
+                "cost_usd_before": _dollars(session.before),
+                "cost_usd_after": _dollars(session.after),
+            }
+            for session in done.sessions
+        ],
+        "tables": done.tables,
+        "next": done.next,
     }
 
 

@@ -5,6 +5,7 @@ The collector as an ASGI application, and its settings.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._exceptions import ConfigurationError, SessionNotFoundError, StoreError
+from .._prices import PriceTable, own_prices
 from . import api, auth, openapi, streams
 from .dashboard import views
 from .ingest import records
@@ -78,6 +80,7 @@ class CollectorSettings:
         host: The name or address it listens on; one that others can reach needs API keys.
         port: 0 takes a free one.
         db: The database; `default_database()` if None.
+        prices: A file of prices that go before those of genai-prices; `$ASYNCOPS_PRICES` if None.
         hosts: Names it is asked for by besides `host`: behind a proxy, in a network.
         limits: How much one request may bring.
         max_streams: How many live views may be open.
@@ -92,6 +95,7 @@ class CollectorSettings:
     host: str = "127.0.0.1"
     port: int = attrs.field(default=DEFAULT_PORT)
     db: Path = attrs.field(default=None, converter=_database)
+    prices: Path | None = attrs.field(factory=own_prices)
     hosts: tuple[str, ...] = ()
     limits: IngestLimits = attrs.field(factory=IngestLimits)
     max_streams: int = 100
@@ -112,6 +116,9 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
     Args:
         trusted_project: Answer every request for this project without asking for a key: for an
             application that nobody but the caller can reach.
+
+    Raises:
+        ConfigurationError: The file of prices makes no sense.
     """
     any_address = settings.host in _ANY_ADDRESS
     hosts = {*settings.hosts, settings.host}
@@ -139,6 +146,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
         lifespan=_lifespan,
     )
     app.state.settings = settings
+    app.state.prices = PriceTable(settings.prices)
     app.state.intake = Intake(settings.limits)
     app.state.streams = streams.Streams(settings.max_streams)
     app.state.visitors = auth.Visitors()
@@ -149,7 +157,9 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     settings: CollectorSettings = app.state.settings
     try:
-        store = await anyio.to_thread.run_sync(SQLiteStore, settings.db)
+        store = await anyio.to_thread.run_sync(
+            functools.partial(SQLiteStore, settings.db, prices=app.state.prices)
+        )
     except StoreError as error:
         app.state.startup_error = error
         raise

@@ -1,5 +1,5 @@
 """
-The read API as an OpenAPI document, for whoever wants a client made from it.
+The API as an OpenAPI document, for whoever wants a client made from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from .._events import EventKind, EventState
 from .._version import __version__
-from .api import JSON
+from .api import JSON, MAX_REPRICED
 from .store.base import MISSING_REASONS, SessionSort, SessionState
 
 __all__ = ["DOCUMENT", "routes"]
@@ -83,6 +83,7 @@ SESSION = {
     "video": _or_null(TEXT),
     "cost_usd": _or_null(NUMBER),
     "costs_unknown": COUNT,
+    "costs_from": _list(_schema("CostSource")),
     "prompt_tokens": COUNT,
     "completion_tokens": COUNT,
     "cached_tokens": COUNT,
@@ -95,6 +96,12 @@ SESSION = {
     "errors": COUNT,
     "missing_records": COUNT,
     "missing_by_reason": {**COUNTS, "propertyNames": {"enum": list(MISSING_REASONS)}},
+}
+COST_SOURCE = {
+    "source": {"type": "string", "enum": ["provider", "computed"]},
+    "currency": TEXT,
+    "table": _or_null(TEXT),
+    "events": COUNT,
 }
 SOURCE = {
     "id": TEXT,
@@ -119,6 +126,7 @@ COST = {
     "source": TEXT,
     "table": _or_null(TEXT),
 }
+TOOL_CALL = {"id": TEXT, "event_id": _or_null(TEXT)}
 EVENT = {
     "id": TEXT,
     "seq": COUNT,
@@ -140,6 +148,7 @@ EVENT = {
     "time_to_first_token_ms": _or_null(NUMBER),
     "cost_usd": _or_null(NUMBER),
     "cost_source": _or_null({"type": "string", "enum": ["provider", "computed", "unknown"]}),
+    "cost_table": _or_null(TEXT),
     "error": _or_null(TEXT),
     "params": ANY,
     "returns": ANY,
@@ -150,6 +159,8 @@ EVENT = {
     "usage": ANY,
     "cost": _or_null(_object(COST)),
     "tool_call_id": _or_null(TEXT),
+    "requested_by": _or_null(TEXT),
+    "tool_calls": _list(_object(TOOL_CALL)),
     "trigger_event_id": _or_null(TEXT),
     "attributes": ANY,
 }
@@ -182,6 +193,28 @@ OVERVIEW = {
 }
 
 
+REPRICE = {
+    "since": _or_null(TIME),
+    "until": _or_null(TIME),
+    "session": _or_null(TEXT),
+    "dry_run": FLAG,
+    "cursor": _or_null(TEXT),
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_REPRICED},
+}
+REPRICED = {
+    "id": TEXT,
+    "events": COUNT,
+    "cost_usd_before": NUMBER,
+    "cost_usd_after": NUMBER,
+}
+REPRICING = {
+    "examined": COUNT,
+    "sessions": _list(_object(REPRICED)),
+    "tables": _list(TEXT),
+    "next": _or_null(TEXT),
+}
+
+
 def _asked(name: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "schema": schema}
 
@@ -209,6 +242,21 @@ def _get(
         "503": {"$ref": "#/components/responses/Error"},
     }
     return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _post(summary: str, asked: Schema, answer: Schema, *errors: str) -> Schema:
+    """
+    What one path does with a JSON document.
+
+    Args:
+        errors: The statuses it answers besides those that all paths may.
+    """
+    what = _get(summary, answer)["get"]
+    what["responses"] |= {
+        status: {"$ref": "#/components/responses/Error"} for status in ("413", "415", *errors)
+    }
+    what["requestBody"] = {"required": True, "content": {"application/json": {"schema": asked}}}
+    return {"post": what}
 
 
 DOCUMENT: Schema = {
@@ -253,6 +301,12 @@ DOCUMENT: Schema = {
             media_type="text/event-stream",
         ),
         "/api/overview": _get("Sums, averages, days, models", _object(OVERVIEW), _SINCE, _UNTIL),
+        "/api/reprice": _post(
+            "Work out anew what some calls of models cost",
+            {"type": "object", "properties": REPRICE, "additionalProperties": False},
+            _object(REPRICING),
+            "409",
+        ),
         "/api/stream": _get(
             "Server-sent events as sessions change", TEXT, media_type="text/event-stream"
         ),
@@ -269,6 +323,7 @@ DOCUMENT: Schema = {
                     "sources": _list(_object(SOURCE)),
                 }
             ),
+            "CostSource": _object(COST_SOURCE),
             "Event": _object(EVENT),
             "Failure": _object(FAILURE),
         },

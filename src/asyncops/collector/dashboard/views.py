@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from ..._exceptions import SessionNotFoundError, StoreError
 from ..api import event_json, json_bytes, session_query, timestamp
 from ..store.base import (
     EventDetail,
-    EventSummary,
     Overview,
     SessionPage,
     SessionSummary,
@@ -36,6 +35,7 @@ from ..store.base import (
 from . import charts
 from .assets import Assets
 from .conversations import messages
+from .costs import said_by, sources_words
 from .filters import Filters, Range, address_of, has_blanks
 from .format import (
     NANOS_PER_DAY,
@@ -63,9 +63,6 @@ HERE = Path(__file__).parent
 
 PLAIN_EVENTS = 300
 """How many events one page lists where there is no script."""
-
-MAX_EVENTS_ASKED = 2_000
-"""How many events are looked at to say who told a session's cost."""
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4319"
 """Where programs send their records if nobody says otherwise."""
@@ -112,7 +109,7 @@ environment.globals["host_entry"] = host_entry
 environment.filters["rfc3339"] = timestamp
 for filter_ in (
     clock, compact, cost_of, count, dollars, duration, exact_time, json_html, percent, plural,
-    missing_words, relative_time, text_html, web_address,
+    missing_words, said_by, relative_time, text_html, web_address,
 ):  # fmt: skip
     environment.filters[filter_.__name__] = filter_
 
@@ -273,13 +270,11 @@ async def _head(request: Request) -> dict[str, Any]:
         events = await store.timeline(project, session_id)
         running = [event for event in events if event.state == "Running"]
         still_open = in_tree_order(running)
-    else:
-        events = await store.timeline(project, session_id, limit=MAX_EVENTS_ASKED)
     return {
         "session": session,
         "detail": detail,
         "taken": _duration(session, time.time_ns()),
-        "provenance": _provenance(session, events),
+        "provenance": _provenance(session),
         "still_open": still_open,
         "last_heard": max(
             [session.last_record_at, *(source.last_seen_at for source in detail.sources)]
@@ -290,26 +285,12 @@ async def _head(request: Request) -> dict[str, Any]:
     }
 
 
-def _provenance(session: SessionSummary, events: Sequence[EventSummary]) -> str:
+def _provenance(session: SessionSummary) -> str:
     """
     Who says what the session cost.
     """
-    if session.cost is None:
-        if session.llms:
-            return f"none of {plural(session.llms, 'LLM call')} said what it cost"
-        return "no LLM calls"
-    costs = [event.cost for event in events if event.cost is not None]
-    if any(cost.currency != "USD" for cost in costs):
-        return "in dollars only; some calls cost another currency"
-    tables = sorted({cost.table or "a price table" for cost in costs if cost.source == "computed"})
-    said = []
-    if any(cost.source == "provider" for cost in costs):
-        said.append("said by the provider")
-    if tables:
-        said.append(f"computed from {', '.join(tables[:3])}")
-    if session.costs_unknown:
-        said.append(f"{plural(session.costs_unknown, 'call')} did not say")
-    return "; ".join(said)
+    said = sources_words(session.costs_from, unknown=session.costs_unknown)
+    return said or ("nothing was used" if session.llms else "no LLM calls")
 
 
 async def give_timeline(request: Request) -> Response:

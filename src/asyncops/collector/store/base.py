@@ -285,6 +285,7 @@ class EventDetail:
         requested_by: The event that asked for it.
         tool_calls: The ids of the tool calls that it asked for, each with the event that carried
             it out; the last one where there are several, None where there is none.
+        linked: The names of these events, by their ids.
     """
 
     summary: EventSummary
@@ -299,6 +300,7 @@ class EventDetail:
     tool_call_id: str | None
     requested_by: str | None
     tool_calls: tuple[tuple[str, str | None], ...]
+    linked: Mapping[str, str]
     cache_write_tokens: int | None
 
 
@@ -417,7 +419,7 @@ class Repricing:
     Attributes:
         examined: How many calls of models were looked at.
         sessions: Those in which something changed.
-        tables: The prices that were taken.
+        tables: The prices that were taken; none where none are known, and then nothing was done.
         next: Where to go on; None at the end.
     """
 
@@ -550,7 +552,7 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: There is no such session.
             ValueError: The cursor is not one of a repricing.
-            StoreError: No prices are known, or the store cannot be written to now.
+            StoreError: The store cannot be written to now.
         """
         ...
 

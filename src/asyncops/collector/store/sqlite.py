@@ -27,7 +27,7 @@ import anyio.to_thread
 import attrs
 
 from ..._exceptions import StoreError
-from ..._prices import NO_PRICES, PriceTable
+from ..._prices import PriceTable
 from .base import (
     ApiKey,
     Batch,
@@ -219,7 +219,7 @@ class SQLiteStore:
     ) -> Repricing:
         tables = await anyio.to_thread.run_sync(lambda: self._prices.versions)
         if not tables:
-            raise StoreError(NO_PRICES)
+            return Repricing(examined=0, sessions=(), tables=(), next=None)
         found = await self._read(
             find_changes,
             project,

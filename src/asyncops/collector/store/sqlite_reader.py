@@ -402,44 +402,52 @@ def _event_details(
     connection: sqlite3.Connection, session: int, rows: Sequence[tuple[Any, ...]]
 ) -> tuple[EventDetail, ...]:
     payloads = [_payload_decoder.decode(row[19] or b"{}") for row in rows]
-    asked, carried_out = _tool_calls(connection, session, payloads)
+    calls = _tool_calls(connection, session, payloads)
     return tuple(
-        _event_detail(row, payload, asked, carried_out)
-        for row, payload in zip(rows, payloads, strict=True)
+        _event_detail(row, payload, calls) for row, payload in zip(rows, payloads, strict=True)
     )
+
+
+@attrs.frozen
+class _ToolCalls:
+    """
+    Events by the ids of tool calls: the first that asked for one, the last that carried it out.
+    """
+
+    asked: dict[str, str] = attrs.field(factory=dict)
+    carried_out: dict[str, str] = attrs.field(factory=dict)
+    names: dict[str, str] = attrs.field(factory=dict)
 
 
 def _tool_calls(
     connection: sqlite3.Connection, session: int, payloads: Iterable[_Payload]
-) -> tuple[dict[str, str], dict[str, str]]:
+) -> _ToolCalls:
     """
-    For each tool call that *payloads* name: the first event that asked for it, and the last that
-    carried it out.
+    What is known of the tool calls that *payloads* name.
     """
     named = {id for payload in payloads for id in payload.tool_call_ids}
     named.update(payload.tool_call_id for payload in payloads if payload.tool_call_id is not None)
-    asked: dict[str, str] = {}
-    carried_out: dict[str, str] = {}
+    found = _ToolCalls()
     if named:
-        for id, is_asked, event in connection.execute(
-            "SELECT t.id, t.asked, e.id FROM tool_calls t JOIN events e ON e.key = t.event"
+        for id, asked, number, name in connection.execute(
+            "SELECT t.id, t.asked, e.id, e.name FROM tool_calls t JOIN events e ON e.key = t.event"
             " WHERE t.session = ? AND t.id IN (SELECT value FROM json_each(?))"
             " ORDER BY t.id, t.asked, t.event",
             (session, msgspec.json.encode(list(named)).decode()),
         ):
-            if is_asked:
-                asked.setdefault(id, event_id(event))
+            event = event_id(number)
+            found.names[event] = name
+            if asked:
+                found.asked.setdefault(id, event)
             else:
-                carried_out[id] = event_id(event)
-    return asked, carried_out
+                found.carried_out[id] = event
+    return found
 
 
-def _event_detail(
-    row: tuple[Any, ...],
-    payload: _Payload,
-    asked: Mapping[str, str],
-    carried_out: Mapping[str, str],
-) -> EventDetail:
+def _event_detail(row: tuple[Any, ...], payload: _Payload, calls: _ToolCalls) -> EventDetail:
+    requested_by = None if payload.tool_call_id is None else calls.asked.get(payload.tool_call_id)
+    tool_calls = tuple((id, calls.carried_out.get(id)) for id in payload.tool_call_ids)
+    linked = {requested_by, *(event for _, event in tool_calls)}
     return EventDetail(
         summary=_event_summary(row),
         params=_value(payload.params),
@@ -451,8 +459,9 @@ def _event_detail(
         failure=payload.failure,
         trigger_event_id=payload.trigger_event_id,
         tool_call_id=payload.tool_call_id,
-        requested_by=None if payload.tool_call_id is None else asked.get(payload.tool_call_id),
-        tool_calls=tuple((id, carried_out.get(id)) for id in payload.tool_call_ids),
+        requested_by=requested_by,
+        tool_calls=tool_calls,
+        linked={event: calls.names[event] for event in linked if event is not None},
         cache_write_tokens=payload.cache_write_tokens,
     )
 

@@ -1002,7 +1002,8 @@ def _with_priced(known: str, more: Mapping[tuple[str, str, str | None], int]) ->
         if said_by not in total and len(total) >= MAX_COSTS_FROM:
             said_by = (source, "", None)
         total[said_by] += events
-    return _encoder.encode([(*said, n) for said, n in total.items() if n > 0]).decode()
+    told = sorted(total.items(), key=lambda item: [part or "" for part in item[0]])
+    return _encoder.encode([(*said, n) for said, n in told if n > 0]).decode()
 
 
 def read_statements(connection: sqlite3.Connection, session: int) -> list[Statement]:
