@@ -377,6 +377,8 @@ def test_the_command_line_of_httpx_is_not_brought_along(tmp_path: Path) -> None:
     source = """
     import asyncio, sys, asyncops
 
+    sys.modules["httpx2"] = None  # which has none, and goes before httpx where it is installed
+
     async def main():
         exporter = asyncops.HTTPExporter(asyncops.Configuration(endpoint="http://127.0.0.1:9"))
         try:

@@ -726,6 +726,116 @@ async def test_task_that_outlives_its_session(recording: Recording) -> None:
     assert [first.id] == [event.session for event in recording.events]
 
 
+# -- tool calls --------------------------------------------------------------------------------
+
+
+async def test_a_block_says_which_tool_call_it_carries_out(recording: Recording) -> None:
+    """
+    The model's call names the calls it asks for, the block of a tool the one that it is.
+    """
+    with asyncops.session():
+        with asyncops.llm("ask") as call:
+            call.tool_call_ids = (each for each in ("c-1", "c-2"))
+        with asyncops.tool("search", tool_call_id="c-1", params={"q": "x"}) as span:
+            span.returns = ["y"]
+        with pytest.raises(LookupError), asyncops.tool("fetch", tool_call_id="c-2"):
+            raise LookupError
+        with asyncops.tool("plain", tool_call_id=None):
+            pass
+
+    asked, search, fetch, plain = recording.events
+    assert ("c-1", "c-2") == asked.tool_call_ids
+    assert ("c-1", {"q": "x"}, ["y"]) == (
+        search.tool_call_id,
+        payload(search.params),
+        payload(search.returns),
+    )
+    assert ("c-2", "Fail") == (fetch.tool_call_id, fetch.state)
+    assert plain.tool_call_id is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda tool: tool("x", "c-1"),
+        lambda tool: tool("x", tool_call_id="c-1"),
+        lambda tool: tool(tool_call_id="c-1", q="x"),
+    ],
+)
+async def test_a_decorated_tool_is_told_by_its_parameter(
+    recording: Recording, call: Callable[[Any], Any]
+) -> None:
+    """
+    A parameter `tool_call_id` says it, however it is passed and whether parameters are kept.
+    """
+
+    @asyncops.tool
+    def plain(q: str, tool_call_id: str) -> None: ...
+
+    @asyncops.tool("named", attributes={"k": 1}, capture_params=False)
+    def kept_nothing(q: str, tool_call_id: str) -> None: ...
+
+    @asyncops.tool(capture_params="q")
+    async def some(q: str, tool_call_id: str) -> None: ...
+
+    class Box:
+        @asyncops.tool
+        def method(self, q: str, tool_call_id: str = "c-0") -> None: ...
+
+        @classmethod
+        @asyncops.tool
+        def of_class(cls, q: str, tool_call_id: str = "c-0") -> None: ...
+
+    with asyncops.session():
+        call(plain)
+        call(kept_nothing)
+        await call(some)
+        call(Box().method)
+        call(Box.of_class)
+
+    assert 5 * ["c-1"] == [event.tool_call_id for event in recording.events]
+    assert {"q": "x", "tool_call_id": "c-1"} == payload(recording.events[0].params)
+    assert ("named", {"k": 1}) == (
+        recording.events[1].name,
+        payload(recording.events[1].attributes),
+    )
+    assert {"q": "x"} == payload(recording.events[2].params)
+
+
+async def test_what_is_no_tool_call_id_is_none(recording: Recording) -> None:
+    """
+    A default counts, a value that is no text does not; other kinds have no such thing.
+    """
+
+    @asyncops.tool
+    def keyword_only(*, tool_call_id: str = "c-0") -> None: ...
+
+    @asyncops.action
+    def action(tool_call_id: str) -> None: ...
+
+    @asyncops.tool
+    def anything(tool_call_id: object) -> None: ...
+
+    with asyncops.session():
+        keyword_only()
+        action("c-1")
+        anything(None)
+        anything(7)
+        for odd in (7, "c-2", object(), ["c-3", 4, None], (f"c-{n}" for n in range(2_000))):
+            with asyncops.llm("ask") as call:
+                call.tool_call_ids = odd  # type: ignore[assignment]
+        asyncops.record(asyncops.LLMEvent(name="ready-made", tool_call_ids=["c-5"]))
+    with pytest.raises(TypeError):
+        asyncops.action("x", tool_call_id="c")  # type: ignore[call-overload]
+
+    tools, others = recording.events[:4], recording.events[4:]
+    assert ["c-0", None, None, None] == [event.tool_call_id for event in tools]
+    told = [event.tool_call_ids for event in others]
+    assert [(), ("c-2",), (), ("c-3", "4", "None")] == told[:4]
+    assert 1_000 == len(told[4])
+    assert ("c-5",) == told[5]
+
+
 # -- ready-made events -------------------------------------------------------------------------
 
 

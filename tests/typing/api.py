@@ -61,6 +61,9 @@ async def main() -> None:
             assert_type(call, asyncops.LLMSpan)
             call.prompt_tokens = 3
             call.cost = 0.1
+            call.tool_call_ids = ["c-1"]
+        with asyncops.tool("search", tool_call_id="c-1") as found:
+            assert_type(found, asyncops.Span)
         with asyncops.action("a", params={"x": 1}) as span:
             assert_type(span, asyncops.Span)
             assert_type(span.set(k=1), asyncops.Span)
