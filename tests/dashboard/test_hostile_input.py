@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from programs import SECOND, Get, Program, Programs, now
 from windows import Window
 
-from asyncops._events import Failure
+from asyncops._events import Cost, Failure
 
 MARKUP = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>"
@@ -86,6 +86,8 @@ def attack(program: Program) -> tuple[str, dict[str, str]]:
         agent=m,
         model=m,
         provider=m,
+        tool_call_ids=(m, SHORT),
+        cost=Cost("1", m, "computed", m),
         prompt=messages,
         completion=m,
         usage={m: m},

@@ -65,6 +65,87 @@ def test_a_computed_cost_names_its_price_table(get: Get, program: Programs) -> N
     assert "at least" in text
 
 
+def test_a_session_tells_who_said_its_costs_of_all_its_events(get: Get, program: Programs) -> None:
+    """
+    Prices of several sources are told apart, however late in a long session they come.
+    """
+    from asyncops._events import Cost
+
+    one = program()
+    begin(one, "long", at=now())
+    for number in range(2_100):
+        one.event("action", f"step {number}", at=now())
+    one.event("llm", "a", at=now(), cost="0.1")
+    one.event("llm", "b", at=now(), cost="0.1")
+    one.event("llm", "c", at=now(), cost=Cost("0.1", source="computed", table="p.toml sha256:0a"))
+    one.event("llm", "d", at=now(), cost=Cost("7", currency="EUR"))
+    one.send()
+    text = get(f"/sessions/{one.session}").text
+    assert "said by the provider: 2 calls; computed from your p.toml sha256:0a: 1 call" in text
+    assert "said by the provider, in EUR, which is not added up: 1 call" in text
+
+
+def test_a_refused_call_shows_no_unknown_cost(get: Get, program: Programs) -> None:
+    """
+    What the provider refused cost nothing that is missing; what nobody has a price for did.
+    """
+    from asyncops._events import Failure
+
+    one = program()
+    begin(one, "refused", at=now())
+    failure = Failure(type="HTTPStatusError", message="429 Too Many Requests: slow down")
+    refused = one.event("llm", "a", at=now(), model="m", state="Fail", failure=failure)
+    one.send()
+    session = f"/sessions/{one.session}"
+    assert "nothing was used" in get(session).text
+    assert "the provider refused the call" in get(f"{session}?event={refused}").text
+    unknown = one.event("llm", "b", at=now(), model="m", prompt_tokens=3)
+    one.send()
+    assert "unknown: 1 call" in get(session).text
+    assert "nobody knows what this call cost" in get(f"{session}?event={unknown}").text
+
+
+def test_tool_calls_lead_to_each_other(get: Get, program: Programs) -> None:
+    """
+    A model's call links to the tools that carried its calls out, and each of them back.
+    """
+    one = program()
+    begin(one, "linked", at=now())
+    asks = one.event("llm", "asks <b>", at=now(), tool_call_ids=("call_1", "call_<2>"))
+    search = one.event("tool", "search <i>", at=now(), tool_call_id="call_1")
+    stray = one.event("tool", "stray", at=now(), tool_call_id="call_9")
+    one.send()
+    session = f"/sessions/{one.session}"
+    text = get(f"{session}?event={asks}").text
+    assert f'href="{session}?event={search}" data-event="{search}" title="call_1"' in text
+    assert "<bdi>search &lt;i&gt;</bdi>" in text
+    assert "<code>call_&lt;2&gt;</code>" in text
+    text = get(f"{session}?event={search}").text
+    assert f'href="{session}?event={asks}" data-event="{asks}"' in text
+    assert "<bdi>asks &lt;b&gt;</bdi>" in text
+    assert "asked for by" not in get(f"{session}?event={stray}").text
+
+
+@pytest.mark.browser
+def test_one_click_leads_from_a_call_to_its_tool_and_back(
+    window: Window, program: Programs
+) -> None:
+    """
+    The links of the panel select the other event, without the page being loaded anew.
+    """
+    one = program()
+    begin(one, "linked", at=now())
+    asks = one.event("llm", "asks", at=now(), tool_call_ids=("call_1",))
+    one.event("tool", "search", at=now(), tool_call_id="call_1")
+    one.send()
+    page = window.open(f"/sessions/{one.session}?event={asks}")
+    detail = page.locator("#detail")
+    detail.get_by_role("link", name="search").click()
+    expect(detail.locator("h2")).to_contain_text("search")
+    detail.get_by_role("link", name="asks").click()
+    expect(detail.locator("h2")).to_contain_text("asks")
+
+
 def test_missing_records_are_said_plainly(get: Get, program: Programs) -> None:
     """
     A hole in a source's numbers is told in the session's head, with the reason, and in the list.

@@ -1,0 +1,133 @@
+"""
+`asyncops reprice`: stored costs, by way of a collector or out of its database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Commands, free_port, wait_for
+
+PROGRAM = """
+import asyncops
+
+for name, calls in (("one", 3), ("two", 1)):
+    with asyncops.session(name):
+        for _ in range(calls):
+            with asyncops.llm(model="mine-1", provider="here") as call:
+                call.prompt_tokens, call.completion_tokens = 1_000_000, 0
+        with asyncops.llm(model="mine-1", provider="here") as call:
+            call.prompt_tokens, call.cost = 5, 0.25
+"""
+
+
+def price(directory: Path, dollars: float) -> str:
+    path = directory / "prices.toml"
+    path.write_text(f'[[price]]\nmodel = "mine-*"\ninput = {dollars}\noutput = 0\n')
+    return str(path)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Commands:
+    """
+    Two sessions with calls that nobody knew a price for, and no collector.
+    """
+    asyncops = Commands(tmp_path, free_port())
+    program = asyncops.script(PROGRAM)
+    with asyncops.collector():
+        assert asyncops.python(program).returncode == 0
+        wait_for(lambda: len(sessions(asyncops)) == 2)
+        wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
+    return asyncops
+
+
+def sessions(asyncops: Commands) -> list[dict[str, Any]]:
+    found = json.loads(asyncops("sessions", "--json").stdout)["sessions"]
+    return [session for session in found if session["state"] == "Success"]
+
+
+def costs(asyncops: Commands) -> dict[str, tuple[float, int]]:
+    return {s["name"]: (s["cost_usd"], s["costs_unknown"]) for s in sessions(asyncops)}
+
+
+def test_it_changes_the_database_where_no_collector_runs(recorded: Commands) -> None:
+    """
+    It says what would change, changes that, and then nothing more; one session or all.
+    """
+    environment = {
+        **recorded.environment,
+        "ASYNCOPS_PRICES": price(recorded.directory, 2),
+    }
+    (one,) = [session["id"] for session in sessions(recorded) if session["name"] == "one"]
+    tried = recorded("reprice", "--all", "--dry-run", env=environment)
+    assert (tried.returncode, tried.stderr) == (0, "")
+    assert "6 LLM calls examined with the prices of prices.toml sha256:" in tried.stdout
+    assert "4 calls in 2 sessions would change, from $0 to $8.00 (+$8.00)" in tried.stdout
+    assert costs(recorded) == {"one": (0.25, 3), "two": (0.25, 1)}
+
+    assert recorded("reprice", "--session", one, env=environment).returncode == 0
+    assert costs(recorded) == {"one": (6.25, 0), "two": (0.25, 1)}
+    assert recorded("reprice", "--since", "2020-01-01", env=environment).returncode == 0
+    assert costs(recorded) == {"one": (6.25, 0), "two": (2.25, 0)}
+    again = recorded("reprice", "--all", env=environment)
+    assert "nothing changed" in again.stdout
+
+    environment["ASYNCOPS_PRICES"] = price(recorded.directory, 1)
+    cheaper = recorded("reprice", "--all", env=environment)
+    assert "4 calls in 2 sessions changed, from $8.00 to $4.00 (-$4.00)" in cheaper.stdout
+
+
+def test_it_asks_the_collector_that_runs(recorded: Commands) -> None:
+    """
+    The prices are those of the collector, and its pages show at once what changed.
+    """
+    prices = price(recorded.directory, 2)
+    arguments = ("serve", "--port", str(recorded.port), "--prices", prices)
+    with recorded.started(*arguments) as server:
+        wait_for(lambda: recorded.answers() or server.poll() is not None)
+        done = recorded("reprice", "--until", "2100-01-01")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "4 calls in 2 sessions changed" in done.stdout
+        shown = recorded("show", sessions(recorded)[0]["id"]).stdout
+        os.kill(server.pid, signal.SIGTERM)
+        server.communicate(timeout=20)
+    assert "computed from your prices.toml sha256:" in shown
+    assert "said by the provider: 1 call" in shown
+
+
+def test_it_does_nothing_unless_told_for_what(recorded: Commands) -> None:
+    """
+    Everything at once is only what somebody asked for; what makes no sense is one clear line.
+    """
+    for arguments, said in (
+        ((), "say which: --since, --until, --session or, for all, --all"),
+        (("--all", "--since", "2020-01-01"), "say which"),
+        (("--since", "soon"), "since must be a time like"),
+        (("--session", "ffffffff"), "no session begins with"),
+    ):
+        done = recorded("reprice", *arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert costs(recorded) == {"one": (0.25, 3), "two": (0.25, 1)}
+
+
+def test_a_file_of_prices_that_makes_no_sense_is_one_clear_line(asyncops: Commands) -> None:
+    """
+    A collector does not start with prices that it cannot understand.
+    """
+    path = asyncops.directory / "mine.toml"
+    path.write_text('[[price]]\nmodel = "m"\ninput = 1\n')
+    for arguments, options in (
+        (("--prices", str(path)), {}),
+        ((), {"env": {**asyncops.environment, "ASYNCOPS_PRICES": str(path)}}),
+    ):
+        done = asyncops("serve", "--port", str(asyncops.port), *arguments, **options)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"asyncops: price 1 in {path}: needs input and output")
+        assert len(done.stderr.splitlines()) == 1
