@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import subprocess
 import sys
 import types
@@ -450,6 +451,21 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     """
     with pytest.raises(ConfigurationError, match=r"none\.toml cannot be read: No such file"):
         PriceTable(tmp_path / "none.toml")
+
+
+def test_the_example_of_the_docs_is_understood(tmp_path: Path) -> None:
+    """
+    The file that docs/costs.md shows works, and says what stands beside it.
+    """
+    page = (Path(__file__).parents[1] / "docs" / "costs.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    table = own(tmp_path, example)
+    mine = amount(None, "My-Model-7", 1_000_000, 0, table=table, cached_tokens=1_000_000)
+    assert mine == Decimal("2.5")
+    assert amount("openai", "gpt-4o", 1_000_000, 1_000_000, table=table) == 10
+    before = at("2025-12-31T23:59")
+    assert amount("openai", "gpt-4o", 1_000_000, 0, table=table, when=before) == Decimal("2.5")
+    assert price("azure", "gpt-4o", table=table) == price("azure", "gpt-4o")
 
 
 def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
