@@ -18,7 +18,7 @@ class AnthropicMessages(Driver):
     distribution = "anthropic"
     dialect = "anthropic.messages"
     provider = "anthropic"
-    model = "claude-sonnet-4-5-20250929"
+    model = "claude-sonnet-5"
 
     def open(self, url: str, *, retries: int, timeout: float) -> Any:
         kind = anthropic.AsyncAnthropic if self.is_async else anthropic.Anthropic
@@ -53,7 +53,7 @@ class AnthropicMessages(Driver):
             calls=calls,
             finish_reasons=(result["stop_reason"],) if result["stop_reason"] else (),
             prompt_tokens=usage["input_tokens"] + read + written,
-            completion_tokens=usage["output_tokens"],
+            completion_tokens=usage["output_tokens"] if result["stop_reason"] else None,
             cached_tokens=read,
             cache_write_tokens=written,
             response_id=result["id"],

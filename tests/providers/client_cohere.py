@@ -45,7 +45,7 @@ class CohereChat(Driver):
 
     def told(self, result: Any) -> Told:
         text, calls = self.said(result["message"])
-        usage = (result.get("usage") or {}).get("tokens") or {}
+        usage = (result.get("usage") or {}).get("billed_units") or {}
         return Told(
             text=text,
             calls=calls,

@@ -17,6 +17,7 @@ __all__ = ["LitellmAnthropic", "LitellmOpenAI"]
 
 class LitellmDriver(Driver):
     distribution = "litellm"
+    warnings = ("ignore",)
     path: ClassVar[str]
 
     def open(self, url: str, *, retries: int, timeout: float) -> Any:
@@ -29,6 +30,9 @@ class LitellmDriver(Driver):
 
     def close(self, client: Any) -> Any:
         return None
+
+    def asked_model(self) -> str:
+        return self.model.partition("/")[2]
 
     def arguments(self, client: Any, tools: bool) -> dict[str, Any]:
         return {
@@ -70,5 +74,5 @@ class LitellmAnthropic(LitellmDriver):
     name = "litellm anthropic"
     dialect = "anthropic.messages"
     provider = "anthropic"
-    model = "anthropic/claude-sonnet-4-5-20250929"
+    model = "anthropic/claude-sonnet-5"
     path = ""

@@ -1,5 +1,6 @@
 """
-mistralai: chat completions, in its own form.
+mistralai: chat completions. Their form is OpenAI's, and at an address that is not Mistral's nothing
+else shows who serves them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ __all__ = ["MistralChat"]
 class MistralChat(Driver):
     name = "mistralai"
     distribution = "mistralai"
-    dialect = "mistral.chat"
-    provider = "mistral"
+    dialect = "openai.chat"
+    provider = "openai"
     model = "mistral-small-latest"
 
     def open(self, url: str, *, retries: int, timeout: float) -> Any:

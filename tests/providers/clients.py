@@ -90,6 +90,7 @@ class Driver:
         streams: Whether it can stream.
         has_tools: Whether tools can be called.
         in_step: Whether each chunk of a stream is handed out before the next has to be there.
+        warnings: Its own, which are no error; as pytest writes filters.
         is_async: Whether it needs a loop.
     """
 
@@ -102,6 +103,7 @@ class Driver:
     streams: ClassVar[bool] = True
     has_tools: ClassVar[bool] = True
     in_step: ClassVar[bool] = True
+    warnings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, is_async: bool) -> None:
         self.is_async = is_async

@@ -51,7 +51,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             continue
         for driver in _drivers(module):
             cells += [
-                pytest.param(driver, scenario, id=f"{driver}-{scenario.name}")
+                pytest.param(
+                    driver,
+                    scenario,
+                    id=f"{driver}-{scenario.name}",
+                    marks=[pytest.mark.filterwarnings(each) for each in driver.warnings],
+                )
                 for scenario in SCENARIOS
                 if driver.does(scenario) and (wanted or scenario.fast)
             ]

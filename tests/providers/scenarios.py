@@ -78,6 +78,16 @@ class Scenario:
         return self.behaviour is Behaviour.TOOLS
 
     @property
+    def succeeds(self) -> bool:
+        """
+        Whether there is nothing that a client could fail at.
+        """
+        busy = self.behaviour is Behaviour.BUSY_ONCE and self.retries > 0
+        good = self.behaviour in (Behaviour.GOOD, Behaviour.TOOLS, Behaviour.GZIP, Behaviour.SPLIT,
+                                  Behaviour.JOINED, Behaviour.STEPS, Behaviour.SLOW)  # fmt: skip
+        return (good or busy) and self.leave is not Leave.CANCELLED
+
+    @property
     def in_step(self) -> bool:
         return self.behaviour is Behaviour.STEPS
 
@@ -283,7 +293,7 @@ def described(error: BaseException | None, case: Case) -> Any:
     return {
         "type": f"{type(error).__module__}.{type(error).__qualname__}",
         "kinds": [kind.__qualname__ for kind in type(error).__mro__],
-        "text": ADDRESS.sub("<address>", str(error).replace(case.url, "<url>")),
+        "text": _steady(str(error), case),
         "attributes": {
             name: _plain(value, case)
             for name in NOTABLE
@@ -298,4 +308,10 @@ def _plain(value: Any, case: Case) -> Any:
     if hasattr(value, "status_code") and hasattr(value, "headers"):
         content = getattr(value, "_content", None)
         return [value.status_code, _plain(dict(value.headers), case), content]
-    return ADDRESS.sub("<address>", repr(value).replace(case.url, "<url>"))
+    return _steady(repr(value), case)
+
+
+def _steady(text: str, case: Case) -> str:
+    # some put a whole traceback into their words
+    text = text.partition("Traceback (most recent call last)")[0]
+    return ADDRESS.sub("<address>", text.replace(case.url, "<url>"))

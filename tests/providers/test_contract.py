@@ -58,7 +58,7 @@ def test_it_is_as_if_we_were_not_there(
     differing = [*_differences(bare, watched), *_misses(driver, scenario, case, watched, events)]
     differing += [f"parent: {each['name']}" for each in events if each["parent_id"] != agent.id]
     record_property("cell", _row(driver, scenario, events, differing))
-    assert [] == differing
+    assert not differing, "\n".join(differing)
 
 
 def _events(collector: EmbeddedCollector, session_id: str) -> list[dict[str, Any]]:
@@ -98,6 +98,10 @@ def _misses(
     """
     What the events say otherwise than the client, or not at all.
     """
+    if not seen.requests:
+        yield f"the vendor was not asked: {seen.raised}"
+    if scenario.succeeds and (seen.raised is not None or not seen.items):
+        yield f"the client failed: {seen.raised}"
     if len(events) != len(seen.requests):
         yield f"events: {len(events)} of {len(seen.requests)} requests"
         return

@@ -300,6 +300,9 @@ class Attempt:
                     self._malformed += 1
                 if assembly.has_token:
                     self._span.first_token()
+        if self._done or assembly.over:
+            # some clients read no further, and keep the answer open for as long as they live
+            self._end(None)
 
     def _catch_up(self) -> None:
         """

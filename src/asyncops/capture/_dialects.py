@@ -79,12 +79,16 @@ class Assembly(Protocol):
     Attributes:
         has_token: Whether a first piece of content (text, reasoning, a tool call) has come.
         complete: Whether the stream has said that it is over (`[DONE]` is seen elsewhere).
+        over: Whether nothing can follow: the call is over then, also for whoever reads no further.
         error: What the stream says went wrong: the vendor's error object.
     """
 
     has_token: bool
     complete: bool
     error: Any
+
+    @property
+    def over(self) -> bool: ...
 
     def add(self, event: str, data: Any) -> None:
         """

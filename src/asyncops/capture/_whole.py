@@ -16,7 +16,7 @@ class WholeAssembly:
 
     def __init__(self) -> None:
         self.has_token = False
-        self.complete = False
+        self.complete = self.over = False
         self.error: Any = None
         self._body: Any = {}
 

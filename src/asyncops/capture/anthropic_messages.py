@@ -107,6 +107,10 @@ class MessageAssembly:
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
 
+    @property
+    def over(self) -> bool:
+        return self.complete
+
     def add(self, event: str, data: Any) -> None:
         kind = data.get("type") or event
         if kind == "content_block_delta":

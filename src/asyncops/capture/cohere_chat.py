@@ -91,6 +91,10 @@ class ChatAssembly:
         self._about: dict[str, Any] = {}
         self._message: dict[str, Any] = {}
 
+    @property
+    def over(self) -> bool:
+        return self.complete
+
     def add(self, event: str, data: Any) -> None:
         kind = data.get("type") or event
         delta = mapping(data.get("delta"))

@@ -91,6 +91,7 @@ class GenerateAssembly:
     def __init__(self) -> None:
         self.has_token = False
         self.complete = False
+        self.over = False  # more may follow the reason why it finished
         self.error: Any = None
         self._about: dict[str, Any] = {}
         self._candidates: dict[int, dict[str, Any]] = {}

@@ -109,6 +109,10 @@ class OllamaAssembly:
         self.error: Any = None
         self._whole: dict[str, Any] = {}
 
+    @property
+    def over(self) -> bool:
+        return self.complete
+
     def add(self, event: str, data: Any) -> None:
         if data.get("error"):
             self.error = data["error"]

@@ -95,6 +95,7 @@ class ChatAssembly:
     def __init__(self) -> None:
         self.has_token = False
         self.complete = False
+        self.over = False  # usage follows, and `[DONE]`
         self.error: Any = None
         self._about: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}

@@ -97,6 +97,10 @@ class ResponseAssembly:
         self._response: dict[str, Any] = {}
         self._items: dict[int, dict[str, Any]] = {}
 
+    @property
+    def over(self) -> bool:
+        return self.complete
+
     def add(self, event: str, data: Any) -> None:
         kind = data.get("type") or event
         if kind == "error" or (data.get("error") and not kind):
