@@ -21,7 +21,7 @@ LAYERS = (
         "_log _locks _giving_way _directory _frames _limit _journal _file_journal _survey _adoption"
         " _background _exporter _http"
     ),
-    "_active _host _signals _recovery _client _spans _session",
+    "_active _budgets _host _signals _recovery _client _spans _session",
     "capture",
     "_instrumentation _api _run testing",
     "__init__",

@@ -8,7 +8,7 @@ above it:
     _wire _endings _configuration
     _log _locks _giving_way _directory _frames _limit _journal _file_journal   delivery: lines in,
     _survey _adoption _background _exporter _http                              lines out
-    _active _host _signals _recovery _client _spans _session                   sessions
+    _active _budgets _host _signals _recovery _client _spans _session          sessions
     capture                                                                    LLM calls over HTTP
     _instrumentation _api _run testing cli                                     the surface
     collector                                                                  the server; imports
@@ -27,6 +27,7 @@ from ._api import (
     set_video,
     start_session,
 )
+from ._budgets import Budget, Spending
 from ._client import Client
 from ._configuration import Configuration
 from ._events import (
@@ -43,6 +44,7 @@ from ._events import (
 from ._exceptions import (
     AsyncopsError,
     BatchRejectedError,
+    BudgetExceeded,
     CollectorUnavailableError,
     ConfigurationError,
     DecodeError,
@@ -67,6 +69,8 @@ __all__ = [
     "Answer",
     "AsyncopsError",
     "BatchRejectedError",
+    "Budget",
+    "BudgetExceeded",
     "Client",
     "CollectorUnavailableError",
     "Configuration",
@@ -90,6 +94,7 @@ __all__ = [
     "SessionNotFoundError",
     "SessionStateError",
     "Span",
+    "Spending",
     "StoreError",
     "ToolEvent",
     "__version__",

@@ -19,6 +19,7 @@ import attrs
 from ._exceptions import SessionActiveError
 
 if TYPE_CHECKING:
+    from ._budgets import Account
     from ._client import Client
     from ._session import Session
 
@@ -40,6 +41,7 @@ class ActiveSession:
         ambient: Whether it gives way to any other: the session that `asyncops run` wraps around a
             program is not one that the program started.
         loop: The event loop it was started in, if any.
+        budget: What it has spent of its budget, where it has one.
         ended: Whether it has ended, or this process has left it.
         beneath: The ambient session it took the place of.
     """
@@ -52,6 +54,7 @@ class ActiveSession:
     parent_id: str | None = None
     ambient: bool = False
     loop: asyncio.AbstractEventLoop | None = None
+    budget: Account | None = None
     ended: bool = False
     beneath: ActiveSession | None = None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._active import current
+from ._budgets import Budget
 from ._client import client_for
 from ._configuration import Configuration
 from ._events import EndState, Event
@@ -95,6 +96,7 @@ def session(
     *,
     tags: Iterable[str] | None = None,
     inherited_session_id: str | uuid.UUID | Session | None = None,
+    budget: Budget | None = None,
     config: Configuration | None = None,
 ) -> Session:
     """
@@ -105,11 +107,13 @@ def session(
         tags: Its tags, beside those of the configuration.
         inherited_session_id: Join this session of another process instead of starting one. Left
             out, the environment (`Session.to_env`) says whether there is one.
+        budget: What it may spend, in this process; when that is used up the block is stopped.
         config: Options of this session, over those of `init()`.
 
     Raises:
         ConfigurationError: An option has a value that cannot work.
         SessionActiveError: (on entering) Another session is active.
+        BudgetExceeded: (on leaving) The budget is used up.
     """
     configured = _configured(config)
     if configured.instrument_llm_calls:
@@ -119,6 +123,7 @@ def session(
         tags=tags,
         configuration=configured,
         inherited_session_id=inherited_session_id,
+        budget=budget,
     )
 
 
@@ -130,7 +135,8 @@ async def start_session(
     config: Configuration | None = None,
 ) -> str:
     """
-    Start a session by hand, from any task; `end_session` ends it. Arguments are those of `session`.
+    Start a session by hand, from any task; `end_session` ends it. Arguments are those of `session`,
+    but for the budget: there is no block that it could stop.
 
     Returns:
         Its id.

@@ -399,6 +399,7 @@ class Client:
         self.open_spans = set()
         for active in self._sessions.values():
             active.owner = False
+            active.budget = None  # the parent's, as the block is
 
 
 def _uncaught() -> BaseException | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import attrs
 
 from ._events import EndState, Failure
+from ._exceptions import BudgetStop
 
 __all__ = ["Ending", "ending_of"]
 
@@ -44,7 +45,7 @@ def ending_of(exception: BaseException | None, *, interrupted: bool = False) -> 
     return Ending(EndState.FAIL, failure.summary(), failure)
 
 
-_CALLED_OFF = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+_CALLED_OFF = (asyncio.CancelledError, BudgetStop, GeneratorExit, KeyboardInterrupt)
 
 
 def _leaves(exception: BaseException) -> Iterator[BaseException]:
@@ -68,7 +69,11 @@ def _cancel_reason(leaves: list[BaseException], interrupted: bool) -> str:
     if interrupted or any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return "SIGINT"
     for leaf in leaves:
-        if isinstance(leaf, asyncio.CancelledError) and leaf.args and isinstance(leaf.args[0], str):
+        if (
+            isinstance(leaf, asyncio.CancelledError | BudgetStop)
+            and leaf.args
+            and isinstance(leaf.args[0], str)
+        ):
             return leaf.args[0]
     if any(isinstance(leaf, GeneratorExit) for leaf in leaves):
         return "generator closed"

@@ -4,6 +4,7 @@ The errors asyncops raises.
 AsyncopsError
  + ConfigurationError (ValueError)
  + SessionError
+ |   - BudgetExceeded
  |   - SessionActiveError
  |   - NoSessionError (LookupError)
  |   - SessionStateError (RuntimeError)
@@ -14,15 +15,23 @@ AsyncopsError
  + StoreError
      - SessionNotFoundError (LookupError)
 
-Only misuse raises into a program that records. Trouble with delivery is logged and counted instead,
-so an ExportError is seen by whoever writes or calls an exporter, not by whoever records.
+Only misuse raises into a program that records, and a budget that it set and used up. Trouble with
+delivery is logged and counted instead, so an ExportError is seen by whoever writes or calls an
+exporter, not by whoever records.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._budgets import Budget, Spending
+
 __all__ = [
     "AsyncopsError",
     "BatchRejectedError",
+    "BudgetExceeded",
+    "BudgetStop",
     "CollectorUnavailableError",
     "ConfigurationError",
     "DecodeError",
@@ -52,6 +61,31 @@ class SessionError(AsyncopsError):
     """
     A session was used in a way its life does not allow.
     """
+
+
+class BudgetExceeded(SessionError):  # noqa: N818 - as a budget is, in every language
+    """
+    The block of a session was stopped, because its budget is used up. It is raised from what left
+    the block when it was stopped.
+
+    Attributes:
+        limit: The limit that was exceeded: "usd", "tokens", "llm_calls" or "seconds".
+        budget: The budget.
+        spending: What was spent.
+    """
+
+    def __init__(self, limit: str, budget: Budget, spending: Spending) -> None:
+        self.limit = limit
+        self.budget = budget
+        self.spending = spending
+        value = getattr(budget, limit)
+        said = (
+            f"{value:g}" if isinstance(value, float) else f"{value:f}" if limit == "usd" else value
+        )
+        super().__init__(f"{limit}={said} is used up: {spending}")
+
+    def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[str, Budget, Spending]]:
+        return type(self), (self.limit, self.budget, self.spending)
 
 
 class SessionActiveError(SessionError):
@@ -150,3 +184,11 @@ class SessionNotFoundError(StoreError, LookupError):
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         super().__init__(f"no session {session_id!r}")
+
+
+class BudgetStop(BaseException):
+    """
+    Not an error but a way out, like `asyncio.CancelledError`, where there is no task to cancel: a
+    call of a model is refused, because a session's budget is used up. Clients that try again
+    whatever goes wrong let it pass. It becomes `BudgetExceeded` where the session's block is left.
+    """

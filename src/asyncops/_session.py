@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from . import _clock, _ids
 from ._active import ActiveSession, enter
+from ._budgets import Account, Budget, current_task
 from ._client import Client, client_for
 from ._configuration import Configuration
 from ._endings import Ending, ending_of
@@ -56,7 +57,8 @@ class Session:
 
     Leaving the block ends it: `Success` where nothing leaves it, `Fail` where an exception does,
     `Cancelled` where a cancellation does. That is one write; it waits for nothing. `with` does the
-    same in programs without an event loop. All methods may be called from any thread or task.
+    same in programs without an event loop. With a budget the block is stopped when that is used up,
+    and `BudgetExceeded` leaves it. All methods may be called from any thread or task.
 
     Attributes:
         id: A UUIDv7 as text.
@@ -71,6 +73,7 @@ class Session:
         tags: Iterable[str] | None = None,
         configuration: Configuration,
         inherited_session_id: str | uuid.UUID | Session | None = None,
+        budget: Budget | None = None,
         client: Client | None = None,
         id: str | None = None,
         ambient: bool = False,
@@ -85,6 +88,7 @@ class Session:
         self._owner = inherited is None
         self._parent_id = parent_id
         self._ambient = ambient
+        self._budget = budget
         self._active: ActiveSession | None = None
         self._interrupts = 0
 
@@ -101,10 +105,18 @@ class Session:
 
         Raises:
             SessionActiveError: Another session is active; it is named.
-            SessionStateError: This one was started before.
+            SessionStateError: This one was started before; or it has a budget, and no block.
         """
+        if self._budget is not None:
+            raise SessionStateError(
+                "a budget stops a block: write `async with asyncops.session(budget=...):`"
+            )
+        self._start(None)
+
+    def _start(self, task: asyncio.Task[Any] | None) -> None:
         if self._active is not None:
             raise SessionStateError(f"session {self.id} was started before; make another one")
+        budget = self._budget
         active = ActiveSession(
             id=self.id,
             name=self.name,
@@ -114,6 +126,7 @@ class Session:
             parent_id=self._parent_id,
             ambient=self._ambient,
             loop=_running_loop(),
+            budget=None if budget is None else Account(budget, record=self.record, task=task),
         )
         abandoned = enter(active, process=self._configuration.scope == "process")
         if abandoned is not None:
@@ -127,6 +140,8 @@ class Session:
         self._active = active
         self._interrupts = interrupts()
         active.client.session_started(active, self._tags, _clock.wall_ns())
+        if active.budget is not None:
+            active.budget.entered()
 
     async def end(
         self,
@@ -178,7 +193,7 @@ class Session:
         return self._active
 
     async def __aenter__(self) -> Self:
-        self.start()
+        self._start(current_task())
         return self
 
     async def __aexit__(
@@ -187,10 +202,14 @@ class Session:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave(exception)
+        budget = None if self._active is None else self._active.budget
+        instead = None if budget is None else await budget.aleave(exception)
+        self._leave(instead or exception)
+        if instead is not None:
+            raise instead
 
     def __enter__(self) -> Self:
-        self.start()
+        self._start(None)
         return self
 
     def __exit__(
@@ -199,7 +218,11 @@ class Session:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave(exception)
+        budget = None if self._active is None else self._active.budget
+        instead = None if budget is None else budget.leave(exception)
+        self._leave(instead or exception)
+        if instead is not None:
+            raise instead
 
     # -- what can be said of it ---------------------------------------------------------------
 
@@ -324,6 +347,7 @@ def record_event(active: ActiveSession, event: Event) -> str:
         if event.usage is not None:
             fields["usage"] = encoder.payload(event.usage)
     started_at = _time(event.started_at, now)
+    state = _event_state(event, failure)
     active.client.record(
         EventRecord(
             at=now,
@@ -335,7 +359,7 @@ def record_event(active: ActiveSession, event: Event) -> str:
             ended_at=max(_time(event.ended_at, started_at), started_at),
             parent_id=parent_id if _is_event_id(parent_id) else None,
             agent=None if agent is None else label(agent),
-            state=_event_state(event, failure),
+            state=state,
             params=NOTHING if event.params is None else encoder.payload(event.params),
             returns=NOTHING if event.returns is None else encoder.payload(event.returns),
             attributes=encoder.payload(attributes) if attributes else NOTHING,
@@ -344,6 +368,13 @@ def record_event(active: ActiveSession, event: Event) -> str:
         ),
         expendable=True,
     )
+    if active.budget is not None and isinstance(event, LLMEvent):
+        active.budget.settle(
+            admitted=False,
+            state=state,
+            at_ns=started_at,
+            **{name: fields.get(name) for name in _SPENT},
+        )
     return event_id
 
 
@@ -373,6 +404,9 @@ _LLM_FIELDS: dict[str, Any] = {
     "time_to_first_token": count_of,
     "cost": cost_of,
 }
+
+_SPENT = tuple(name for name in _LLM_FIELDS if name != "time_to_first_token")
+"""What a budget has to know of them."""
 
 
 def _event_state(event: Event, failure: Failure | None) -> EventState:

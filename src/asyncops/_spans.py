@@ -400,6 +400,8 @@ class LLMSpan(Span):
 
     captured = False
     """Whether it was seen on its way, not written by hand; or has been told by one that was."""
+    admitted = False
+    """Whether it was counted towards the session's budget when it began."""
 
     def __init__(
         self,
@@ -435,6 +437,37 @@ class LLMSpan(Span):
         """
         if self._first_token_at is None:
             self._first_token_at = _clock.monotonic_ns()
+
+    def open(self, active: ActiveSession, params: msgspec.Raw | None = None) -> None:
+        """
+        Begin, and count towards the session's budget; one that was captured has been counted.
+
+        Raises:
+            BudgetStop: The budget is used up, and this is no task that could be cancelled.
+        """
+        if active.budget is not None and not self.captured:
+            self.admitted = active.budget.began()
+        super().open(active, params)
+
+    def close(
+        self, exception: BaseException | None = None, *, failure: Failure | None = None
+    ) -> None:
+        super().close(exception, failure=failure)
+        active = self.session
+        if active is not None and active.budget is not None:
+            failed = failure is not None or isinstance(exception, Exception)
+            active.budget.settle(
+                admitted=self.admitted,
+                state="Fail" if failed else "Success" if exception is None else "Cancelled",
+                at_ns=self.started_at,
+                model=self.model,
+                provider=self.provider,
+                cost=None if self.cost is None else cost_of(self.cost),
+                **{name: count_of(getattr(self, name)) for name in _TOKEN_FIELDS},
+            )
+            self.admitted = False
+        if self.captured:
+            self.captured = False  # a block may be entered again
 
     def keep_prompt(self, active: ActiveSession) -> None:
         """

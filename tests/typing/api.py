@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from typing import assert_type
 
 import asyncops
@@ -43,6 +44,10 @@ class Shelf:
         return cls()
 
 
+def warned(spending: asyncops.Spending) -> None:
+    assert_type(spending.usd, Decimal)
+
+
 async def main() -> None:
     assert_type(await search("x", limit=1), list[str])
     assert_type(count(["a"]), int)
@@ -67,6 +72,16 @@ async def main() -> None:
         with asyncops.action("a", params={"x": 1}) as span:
             assert_type(span, asyncops.Span)
             assert_type(span.set(k=1), asyncops.Span)
+    budget = asyncops.Budget(usd=1, tokens=10, llm_calls=3, seconds=0.5, on_warning=warned)
+    assert_type(budget.usd, Decimal | None)
+    assert_type(asyncops.Budget(usd=Decimal("0.5"), warn_at=0.5).seconds, float | None)
+    try:
+        async with asyncops.session(budget=budget) as session:
+            assert_type(session, asyncops.Session)
+    except asyncops.BudgetExceeded as error:
+        assert_type(error.budget, asyncops.Budget)
+        assert_type(error.spending, asyncops.Spending)
+        assert_type(error.limit, str)
     assert_type(asyncops.init(auto_start_session=False), str | None)
     assert_type(await asyncops.start_session(config=asyncops.Configuration(scope="context")), str)
     await asyncops.end_session(asyncops.EndState.FAIL, end_state_reason="bad")
