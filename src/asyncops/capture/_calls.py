@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from .._active import ActiveSession
+from .._budgets import Account
 from .._events import Failure
 from .._log import trouble
 from .._spans import LLMSpan, current_span
@@ -215,6 +216,38 @@ class Attempt:
         return None
 
     # -- the way out ------------------------------------------------------------------------------
+
+    def admit(self) -> None:
+        """
+        Count it towards the session's budget, before anything is sent.
+
+        Raises:
+            BudgetStop: The budget is used up; nothing may be sent.
+        """
+        budget = self._budget()
+        if budget is not None:
+            budget.admit()
+            self._span.admitted = True
+
+    async def admit_async(self) -> None:
+        """
+        Likewise, in a task.
+
+        Raises:
+            asyncio.CancelledError: The budget is used up; nothing may be sent.
+            BudgetStop: Likewise, in a session whose block is no `async with`.
+        """
+        budget = self._budget()
+        if budget is not None:
+            await budget.admit_async()
+            self._span.admitted = True
+
+    def _budget(self) -> Account | None:
+        """
+        What it has to be counted towards; None if the block around it has been counted.
+        """
+        block = self._block
+        return None if block is not None and block.admitted else self._active.budget
 
     @_looking_on
     def sent(self) -> None:

@@ -156,6 +156,7 @@ def _transport_class(package: Any) -> type[Any]:
             attempt = _begin(request, package)
             if attempt is None:
                 return self._inner.handle_request(request)
+            attempt.admit()
             attempt.sent()
             token = _seen.set(request)
             try:
@@ -186,6 +187,7 @@ def _transport_class(package: Any) -> type[Any]:
             attempt = _begin(request, package)
             if attempt is None:
                 return await self._inner.handle_async_request(request)
+            await attempt.admit_async()
             attempt.sent()
             token = _seen.set(request)
             try:
