@@ -752,8 +752,8 @@ MUTANTS = [
     Mutant(
         "dialect: pieces of a text make the text",
         "capture/_fragments.py",
-        "        held.pieces.append(value)\n",
-        "        held.pieces[:] = [value]\n",
+        "        held.write(value)\n",
+        "        pass\n",
         ("tests/capture/test_openai_chat.py",),
     ),
     Mutant(

@@ -153,10 +153,10 @@ def _finished(block: dict[str, Any]) -> dict[str, Any]:
     """
     *block* put together; input that was cut off stays the text that came.
     """
-    pieces = block.get("partial_json")
+    growing = block.get("partial_json")
     whole = joined(but(block, "partial_json"))
-    if isinstance(pieces, Text):
-        said = "".join(pieces.pieces)
+    if isinstance(growing, Text):
+        said = growing.getvalue()
         try:
             whole["input"] = msgspec.json.decode(said) if said else whole.get("input")
         except (msgspec.MsgspecError, RecursionError):

@@ -150,7 +150,7 @@ def _append(parts: list[Any], part: dict[str, Any]) -> None:
         and "thoughtSignature" not in last
         and bool(last.get("thought")) == bool(part.get("thought"))
     ):
-        last["text"].pieces.append(part["text"])
+        last["text"].write(part["text"])
         last.update(but(part, "text"))
     else:
         parts.append({**part, "text": Text(part["text"])})

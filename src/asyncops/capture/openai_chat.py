@@ -126,7 +126,7 @@ class ChatAssembly:
             if not self.has_token:
                 self.has_token = any(value for name, value in delta.items() if name != "role")
         elif fragment.get("text"):
-            choice.setdefault("text", Text()).pieces.append(fragment["text"])
+            choice.setdefault("text", Text()).write(fragment["text"])
             self.has_token = True
         if fragment.get("usage"):  # Moonshot
             self._about["usage"] = fragment["usage"]
