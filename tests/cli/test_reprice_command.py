@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import http.server
+import itertools
 import json
 import os
+import random
 import signal
+import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from commands import Commands, free_port, wait_for
 
@@ -98,6 +104,110 @@ def test_it_asks_the_collector_that_runs(recorded: Commands) -> None:
         server.communicate(timeout=20)
     assert "computed from your prices.toml sha256:" in shown
     assert "said by the provider: 1 call" in shown
+
+
+def test_a_collector_that_is_killed_in_the_midst_has_its_sums_right(asyncops: Commands) -> None:
+    """
+    Killed with -9 while it works out costs anew, it has events and sums that agree, and the next
+    one finishes the work.
+    """
+    source = "00000000-0000-7000-8000-0000000000aa"
+    sessions_ = [f"00000000-0000-7000-8000-{number:012x}" for number in range(4)]
+    lines = [
+        b'{"type":"event","seq":%d,"at":1,"session":"%b","id":"%016x","kind":"llm","name":"m",'
+        b'"started_at":1,"ended_at":2,"state":"Success","model":"mine-1","prompt_tokens":1000000}\n'
+        % (number, sessions_[number % 4].encode(), number)
+        for number in range(1, 4_001)
+    ]
+    with asyncops.collector():
+        answer = httpx.post(
+            f"{asyncops.url}/v1/records",
+            content=b"".join(lines),
+            headers={"Asyncops-Source": source},
+            trust_env=False,
+            timeout=30,
+        )
+        assert answer.json() == {"acknowledged": 4_000, "rejected": []}
+    environment = {**asyncops.environment, "ASYNCOPS_PRICES": price(asyncops.directory, 1)}
+    arguments = ("serve", "--port", str(asyncops.port))
+    with (
+        asyncops.started(*arguments, env=environment) as server,
+        httpx.Client(base_url=asyncops.url, trust_env=False) as client,
+    ):
+        wait_for(lambda: asyncops.answers() or server.poll() is not None)
+        killer = threading.Timer(random.random() / 20, server.kill)
+        cursor: str | None = None
+        with pytest.raises(httpx.TransportError):
+            for part in itertools.count():
+                if part == 20:
+                    killer.start()
+                asked = {"limit": 5, "cursor": cursor}
+                cursor = client.post("/api/reprice", json=asked).json()["next"]
+                assert cursor is not None
+        killer.join()
+
+    connection = sqlite3.connect(asyncops.directory / "collector.db")
+    found = connection.execute(
+        "SELECT s.cost, s.costs_known, s.costs_unknown, COUNT(e.cost), SUM(e.cost IS NULL)"
+        " FROM sessions s JOIN events e ON e.session = s.key GROUP BY s.key"
+    ).fetchall()
+    connection.close()
+    assert len(found) == 4
+    for cost, known, unknown, priced, unpriced in found:
+        assert (cost, known, unknown) == (priced * 10**9, priced, unpriced)
+    assert 100 <= sum(priced for *_, priced, _ in found) < 4_000
+    assert asyncops("reprice", "--all", env=environment).returncode == 0
+    told = json.loads(asyncops("sessions", "--json").stdout)["sessions"]
+    assert [(each["cost_usd"], each["costs_unknown"]) for each in told] == 4 * [(1_000.0, 0)]
+    assert "nothing changed" in asyncops("reprice", "--all", env=environment).stdout
+
+
+class Dripping(http.server.BaseHTTPRequestHandler):
+    """
+    A collector that never comes to an end.
+    """
+
+    parts = 0
+
+    def do_GET(self) -> None:
+        self._answer({"status": "ok", "service": "asyncops"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).parts += 1
+        changed = {"id": "s", "events": 2, "cost_usd_before": 0.0, "cost_usd_after": 1.5}
+        sessions = [changed] if self.parts == 1 else []
+        self._answer({"examined": 10, "sessions": sessions, "tables": ["t 1"], "next": "10"})
+
+    def _answer(self, value: dict[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_ctrl_c_says_what_was_done(asyncops: Commands) -> None:
+    """
+    Interrupted, it tells what changed until then, and how to go on.
+    """
+    with http.server.ThreadingHTTPServer(("127.0.0.1", asyncops.port), Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with asyncops.started("reprice", "--all") as command:
+                wait_for(lambda: Dripping.parts > 3)
+                command.send_signal(signal.SIGINT)
+                output, errors = command.communicate(timeout=20)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert command.returncode == 130
+    assert errors == "asyncops: interrupted: run it again for the rest\n"
+    assert "2 calls in 1 session changed, from $0 to $1.50 (+$1.50)" in output
 
 
 def test_it_does_nothing_unless_told_for_what(recorded: Commands) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from sources import SECOND, START, Clock, Source, lines, uuid
@@ -19,7 +20,7 @@ from asyncops._exceptions import SessionNotFoundError
 from asyncops._prices import NO_PRICES, PriceTable
 from asyncops.collector.app import CollectorSettings
 from asyncops.collector.server import EmbeddedCollector
-from asyncops.collector.store.base import SessionSummary, Store
+from asyncops.collector.store.base import Repricing, SessionSummary, Store
 from asyncops.collector.store.sqlite import SQLiteStore
 from asyncops.collector.store.sqlite_schema import DAY
 
@@ -257,6 +258,37 @@ async def test_sums_that_stopped_at_their_bound_stay_numbers(reopen: Any, tmp_pa
     assert ((await summary(store)).cost, (await store.overview("default")).cost) == (0, 0)
     await store.add(source.batch(call(source, cost=Cost("2"))))
     assert (await summary(store)).cost == 2_000_000_000
+
+
+@pytest.mark.anyio
+async def test_at_once_is_as_good_as_once(reopen: Any, tmp_path: Path) -> None:
+    """
+    However many ask for it at the same time, while more arrives, each change is made once.
+    """
+    store = await reopen(PriceTable())
+    source = Source()
+    await store.add(source.batch(*(call(source) for _ in range(300))))
+    store = await reopen(PriceTable(prices(tmp_path, 1)))
+    done: list[Repricing] = []
+
+    async def reprice() -> None:
+        cursor = None
+        while True:
+            done.append(await store.reprice("default", cursor=cursor, limit=20))
+            cursor = done[-1].next
+            if cursor is None:
+                break
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(reprice)
+        for _ in range(100):
+            await store.add(source.batch(call(source)))
+    assert sum(session.events for part in done for session in part.sessions) == 300
+    session = await summary(store)
+    assert (session.cost, session.costs_unknown) == (400 * 10**9, 0)
+    assert [each.events for each in session.costs_from] == [400]
+    assert (await store.overview("default")).cost == 400 * 10**9
 
 
 # -- over HTTP --------------------------------------------------------------------------------

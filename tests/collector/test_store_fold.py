@@ -43,6 +43,9 @@ costs = st.none() | st.builds(
 )
 
 
+call_ids = st.none() | st.sampled_from(["call 1", "call 2"])
+
+
 @st.composite
 def scripts(draw: st.DrawFn, number: int) -> list[Record | RejectedLine]:
     """
@@ -82,7 +85,9 @@ def scripts(draw: st.DrawFn, number: int) -> list[Record | RejectedLine]:
                 "kind": draw(st.sampled_from(["action", "tool", "llm", "agent", "error"])),
                 "name": draw(texts),
                 "state": draw(st.sampled_from(["Success", "Fail", "Cancelled"])),
-                "model": draw(st.none() | texts),
+                "model": draw(st.none() | texts | st.just("gpt-4o")),
+                "tool_call_id": draw(call_ids),
+                "tool_call_ids": draw(st.lists(call_ids.filter(bool), max_size=2).map(tuple)),
                 "prompt_tokens": draw(tokens),
                 "completion_tokens": draw(tokens),
                 "cached_tokens": draw(tokens),

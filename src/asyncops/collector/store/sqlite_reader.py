@@ -432,7 +432,7 @@ def _tool_calls(
         for id, asked, number, name in connection.execute(
             "SELECT t.id, t.asked, e.id, e.name FROM tool_calls t JOIN events e ON e.key = t.event"
             " WHERE t.session = ? AND t.id IN (SELECT value FROM json_each(?))"
-            " ORDER BY t.id, t.asked, t.event",
+            " ORDER BY e.started_at, e.id",  # which does not depend on what arrived first
             (session, msgspec.json.encode(list(named)).decode()),
         ):
             event = event_id(number)
