@@ -61,6 +61,7 @@ PROCESSES = "tests/test_processes.py"
 FORKS = "tests/faults/test_faults_processes.py"
 ENDINGS = "tests/faults/test_endings.py::test_ending"
 STORE = "tests/collector/test_store.py"
+REPRICE = "tests/collector/test_reprice.py"
 INGEST = "tests/collector/test_ingest.py"
 WIRE = "tests/test_wire.py"
 CALLS = "tests/capture/test_calls.py"
@@ -726,6 +727,105 @@ MUTANTS = [
         '            data = b"".join((*self._rest, data))\n',
         "            pass\n",
         ("tests/capture/test_capture_streams.py",),
+    ),
+    # -- costs
+    Mutant(
+        "costs: cached tokens are part of the prompt",
+        "_prices.py",
+        "                prompt -= tokens\n",
+        "",
+        ("tests/test_prices.py",),
+    ),
+    Mutant(
+        "costs: a tier begins beyond its tokens",
+        "_prices.py",
+        "                if prompt_tokens > start:\n",
+        "                if prompt_tokens >= start:\n",
+        ("tests/test_prices.py",),
+    ),
+    Mutant(
+        "costs: the price of the time of the call",
+        "_prices.py",
+        "            prices = model.get_prices(moment)\n",
+        "            prices = prices[-1].prices\n",
+        ("tests/test_prices.py",),
+    ),
+    Mutant(
+        "costs: own prices go first",
+        "_prices.py",
+        "            if tiers is None:\n                if info is None:\n",
+        "            if info is not None or tiers is None:\n                if info is None:\n",
+        ("tests/test_prices.py",),
+    ),
+    Mutant(
+        "costs: a provider of another name is another",
+        "_prices.py",
+        "seller for seller in self._providers if seller.id == name",
+        "seller for seller in self._providers if seller.id in name",
+        ("tests/test_prices.py",),
+    ),
+    Mutant(
+        "costs: what the provider said stays when stored",
+        "collector/store/sqlite_writer.py",
+        '                    if cost is None and kind == "llm":\n',
+        '                    if kind == "llm":\n',
+        (STORE,),
+    ),
+    Mutant(
+        "costs: a refused call has none to know",
+        "collector/store/sqlite_writer.py",
+        "            and not is_refused(record.state, error,",
+        '            and not is_refused("", error,',
+        (STORE,),
+    ),
+    Mutant(
+        "costs: what the provider said stays when priced anew",
+        "collector/store/sqlite_repricing.py",
+        'before.source != "computed" or ',
+        "",
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: a cost whose price is gone stays",
+        "collector/store/sqlite_repricing.py",
+        "    if after is None or (before",
+        "    if (before",
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: what was counted is taken back",
+        "collector/store/sqlite_writer.py",
+        "        self._count_cost(sums, before, -1)\n",
+        "",
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: each change is made once",
+        "collector/store/sqlite_writer.py",
+        "        if row is None or row[0] != change.stored:\n",
+        "        if row is None:\n",
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: nobody elsewhere asks for a repricing",
+        "collector/api.py",
+        '.strip() != "application/json":\n',
+        '.strip() == "":\n',
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: tool calls of another session are another's",
+        "collector/store/sqlite_reader.py",
+        '            " WHERE t.session = ? AND t.id IN',
+        '            " WHERE t.session >= ? AND t.id IN',
+        (STORE,),
+    ),
+    Mutant(
+        "costs: a parameter says which tool call it is",
+        "_spans.py",
+        '    if span.kind == "tool" and _takes_call_id(function):\n',
+        "    if False:\n",
+        ("tests/test_spans.py",),
     ),
     # -- dialects
     Mutant(
