@@ -162,9 +162,9 @@ def test_the_first_page_is_small_and_nothing_is_kept_but_static_files(
     sheet = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
     served = get(sheet)
     assert served.headers["cache-control"] == "public, max-age=31536000, immutable"
-    old = get("/static/000000000000/dashboard.css")
+    old = get("/static/000000000000/base.css")
     assert old.headers["cache-control"] == "no-store"
-    assert get("/static/000000000000/..%2fviews.py").status_code == 404
+    assert get("/static/000000000000/..%2froutes.py").status_code == 404
 
 
 @pytest.mark.browser

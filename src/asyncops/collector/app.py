@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .._exceptions import ConfigurationError, SessionNotFoundError, StoreError
 from .._prices import PriceTable, own_prices
 from . import api, auth, openapi, streams
-from .dashboard import views
+from .dashboard.rendering import error_page
+from .dashboard.routes import routes as pages
 from .ingest import records
 from .ingest.records import IngestLimits, Intake
 from .store.sqlite import SQLiteStore
@@ -131,7 +132,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
             *openapi.routes(),
             *streams.routes(),
             *auth.routes(),
-            *views.routes(),
+            *pages(),
         ],
         middleware=[
             Middleware(GuardMiddleware, max_requests=settings.max_connections * 9 // 10),
@@ -243,6 +244,6 @@ def _error(
 ) -> Response:
     if not auth.wants_page(request.scope):
         return api.JSON({"error": message}, status, headers)
-    page = views.error_page(request, status, message)
+    page = error_page(request, status, message)
     page.headers.update(headers or {})
     return page

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._exceptions import StoreError
 from .api import JSON
-from .dashboard.views import render
+from .dashboard.rendering import render
 from .store.base import Store
 
 __all__ = [

@@ -1,7 +1,9 @@
 """
 The pages people look at: server-rendered, without a build step and without anything foreign.
 
-views.py          which address shows what; `routes()` and `render()` are what the collector calls
+routes.py         which address shows what; `routes()` is what the collector calls
+sessions_page.py  session_page.py  overview_page.py      what each page shows
+rendering.py      templates, answers for people and for scripts
 filters.py        the list's filters as they stand in an address
 timeline.py       a session's events as a tree, and as columns for the page's own module
 conversations.py  what was said to a model and by it, as messages

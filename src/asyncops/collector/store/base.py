@@ -208,6 +208,12 @@ class SessionSummary:
     errors: int
     missing_by_reason: Mapping[str, int]
 
+    def taken(self, now: int) -> int:
+        """
+        How long it took, or has taken until *now*, nanoseconds.
+        """
+        return max((now if self.ended_at is None else self.ended_at) - self.started_at, 0)
+
     @property
     def missing_records(self) -> int:
         """

@@ -1,0 +1,98 @@
+"""
+The overview: a project in sums, over days.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ..api import session_query
+from ..store.base import Overview, Store
+from . import charts
+from .filters import Range, address_of, has_blanks
+from .format import NANOS_PER_DAY, compact, day_of, dollars
+from .rendering import render
+
+__all__ = ["show_overview"]
+
+
+async def show_overview(request: Request) -> Response:
+    if has_blanks(request.query_params):
+        return RedirectResponse("/overview" + address_of(request.query_params.multi_items()), 303)
+    store: Store = request.app.state.store
+    now = time.time_ns()
+    wanted = Range.from_query(request.query_params, now=now)
+    context: dict[str, Any] = {"page": "overview", "range": wanted, "problem": None}
+    try:
+        query = session_query(wanted.query)
+    except HTTPException as error:
+        context["problem"] = error.detail
+        return render(request, "overview.html", context, 400)
+    overview = await store.overview(request.state.project, since=query.since, until=query.until)
+    context |= {
+        "overview": overview,
+        "shares": _shares(overview),
+        "charts": _charts(overview, since=query.since, until=query.until, now=now),
+        "models": _models(overview),
+    }
+    return render(request, "overview.html", context)
+
+
+def _shares(overview: Overview) -> list[dict[str, Any]]:
+    shares, x = [], 0.0
+    for state in charts.STATES:
+        number = overview.states.get(state, 0)
+        if number:
+            width = 100 * number / overview.sessions
+            shares.append(
+                {"state": state, "number": number, "x": round(x, 3), "width": round(width, 3)}
+            )
+            x += width
+    return shares
+
+
+def _charts(
+    overview: Overview, *, since: int | None, until: int | None, now: int
+) -> dict[str, charts.Chart]:
+    if not overview.days:
+        return {}
+    day = datetime.date.fromisoformat
+    first, last = day(overview.days[0].day), day(overview.days[-1].day)
+    # the range that was asked for, as far as there can be anything in it
+    if since is not None and since >= now - 366 * NANOS_PER_DAY:
+        first = min(first, day(day_of(since)))
+    if until is None or until > now:
+        last = max(last, min(day(day_of(now)), first + datetime.timedelta(days=3_660)))
+    over = charts.buckets(overview.days, first=first, last=last)
+    return {
+        "sessions": charts.chart(
+            over,
+            series={state: _state_counter(state) for state in charts.STATES},
+            say=lambda value: f"{value:,.0f}",
+        ),
+        "cost": charts.chart(over, series={"cost": lambda it: it.cost}, say=dollars),
+        "tokens": charts.chart(
+            over,
+            series={"in": lambda it: it.prompt_tokens, "out": lambda it: it.completion_tokens},
+            say=compact,
+        ),
+    }
+
+
+def _state_counter(state: str) -> Callable[[charts.Bucket], int]:
+    return lambda bucket: bucket.states.get(state, 0)
+
+
+def _models(overview: Overview) -> list[dict[str, Any]]:
+    dearest = max((model["cost"] or 0 for model in overview.models), default=0)
+    return [
+        {**model, "share": round(100 * (model["cost"] or 0) / dearest, 1) if dearest else 0}
+        for model in overview.models
+    ]

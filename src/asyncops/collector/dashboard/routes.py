@@ -1,0 +1,41 @@
+"""
+Which address shows which page.
+
+Pages read through the `Store` of `request.app.state.store`, for the project of
+`request.state.project`.
+"""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute, Route
+
+from .overview_page import show_overview
+from .rendering import View, assets, page
+from .session_page import give_event, give_timeline, show_event, show_session, show_session_head
+from .sessions_page import show_session_rows, show_sessions
+
+__all__ = ["routes"]
+
+
+def routes() -> list[BaseRoute]:
+    """
+    The pages, the parts of them that are fetched anew, and their static files.
+    """
+    compressed = [Middleware(GZipMiddleware, minimum_size=1_024, compresslevel=4)]
+    session_page = "/sessions/{session_id}"
+    pages: dict[str, View] = {
+        "/": show_sessions,
+        "/fragments/sessions": show_session_rows,
+        "/overview": show_overview,
+        session_page: show_session,
+        f"{session_page}/head": show_session_head,
+        f"{session_page}/timeline.json": give_timeline,
+        f"{session_page}/events/{{event_id}}.json": give_event,
+        f"{session_page}/events/{{event_id}}": show_event,
+    }
+    return [
+        *(Route(path, page(view), middleware=compressed) for path, view in pages.items()),
+        Route("/static/{digest}/{name}", assets.respond, middleware=compressed),
+    ]
