@@ -734,6 +734,8 @@ class Hostile(Stranger):
         session["sources"] = [{"id": ESCAPES, "pid": ESCAPES, "host": {"os": {"name": ESCAPES}}}]
         failure = {"type": ESCAPES, "message": ESCAPES, "traceback": ESCAPES, "causes": []}
         session["failure"] = failure | {"relation": "", "event_id": ESCAPES}
+        cost = {"source": "computed", "currency": ESCAPES, "table": ESCAPES, "events": 1}
+        session["costs_from"] = [cost]
         event = dict.fromkeys(EVENT_TEXTS, ESCAPES) | dict.fromkeys(EVENT_NUMBERS, 1)
         event |= {"failure": session["failure"], "parent_id": None}
         path = urlsplit(self.path).path

@@ -139,8 +139,9 @@ def cost_sources(session: Mapping[str, Any]) -> str:
     """
     Who says what a session cost, or "" where there is nothing to say.
     """
-    sources = [CostSource(**source) for source in session["costs_from"]]
-    return sources_words(sources, unknown=session["costs_unknown"])
+    # a collector of an older version does not tell
+    sources = [CostSource(**source) for source in session.get("costs_from", ())]
+    return one_line(sources_words(sources, unknown=session["costs_unknown"]))
 
 
 def event_cost(event: Mapping[str, Any]) -> str:
