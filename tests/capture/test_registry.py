@@ -5,11 +5,12 @@ Which dialect a request speaks, and who serves it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asyncops.capture import _registry
+from asyncops.capture import _providers, _registry
 from asyncops.capture._providers import provider_of
 from asyncops.capture.openai_chat import OpenAIChat
 
@@ -99,3 +100,16 @@ def test_provider_by_host(host: str, provider: str) -> None:
     A known address tells who serves it; anything else is taken for whose dialect it speaks.
     """
     assert provider == provider_of(host, OpenAIChat())
+
+
+def test_the_docs_name_all_of_them() -> None:
+    """
+    docs/capture.md has each dialect with its paths, and each provider.
+    """
+    page = (Path(__file__).parents[2] / "docs" / "capture.md").read_text()
+    ours = _registry._OURS
+    providers = {*_providers._HOSTS.values(), *_providers._ENDINGS.values()}
+    said = {dialect.name for dialect in ours} | providers | {each.provider for each in ours}
+    said |= {end for dialect in ours for end in dialect.ends}
+
+    assert set() == {word for word in said if f"`{word}`" not in page}
