@@ -4,9 +4,11 @@ Streams, piece by piece, wherever the pieces are cut.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import json
+import struct
 import zlib
 from typing import Any
 
@@ -18,6 +20,7 @@ from asyncops.capture._streams import (
     DONE,
     MALFORMED,
     MAX_PIECE_BYTES,
+    AWSEvents,
     JSONLines,
     ServerSentEvents,
     inflate,
@@ -78,6 +81,82 @@ def test_lines_wherever_they_are_cut(cuts: list[int]) -> None:
     assert values == told
 
 
+def frame(payload: bytes, **headers: str) -> bytes:
+    """
+    A frame of Amazon's event streams: https://smithy.io/2.0/aws/amazon-eventstream.html
+    """
+    head = b""
+    for name, value in headers.items():
+        name = f":{name.replace('_', '-')}"
+        head += struct.pack(">B", len(name)) + name.encode()
+        head += struct.pack(">BH", 7, len(value)) + value.encode()
+    prelude = struct.pack(">II", 16 + len(head) + len(payload), len(head))
+    data = prelude + struct.pack(">I", zlib.crc32(prelude)) + head + payload
+    return data + struct.pack(">I", zlib.crc32(data))
+
+
+def wrapped(data: bytes) -> bytes:
+    """
+    *data* as Bedrock passes it on, with the padding that hides how long it is.
+    """
+    return json.dumps({"bytes": base64.b64encode(data).decode(), "p": "abcdefgh"}).encode()
+
+
+CHUNK = {
+    "event_type": "chunk",
+    "content_type": "application/json",
+    "message_type": "event",
+}
+FRAMES = (
+    frame(wrapped('{"a": "é"}'.encode()), **CHUNK)
+    + frame(wrapped(b"no json"), **CHUNK)
+    + frame(b'{"bytes": "?"}', **CHUNK)
+    + frame(b'{"delta": {"text": "x"}}', event_type="contentBlockDelta", message_type="event")
+    + frame(b"", event_type="ping", message_type="event")
+    + frame(
+        b'{"message": "Too many tokens"}',
+        exception_type="throttlingException",
+        content_type="application/json",
+        message_type="exception",
+    )
+)
+FRAMED = [
+    ("", {"a": "é"}),
+    ("", MALFORMED),
+    ("", MALFORMED),
+    ("", {"delta": {"text": "x"}}),
+    ("", MALFORMED),
+    ("error", {"error": {"type": "throttlingException", "message": "Too many tokens"}}),
+]
+
+
+@given(st.lists(st.integers(0, len(FRAMES)), max_size=8))
+def test_frames_wherever_they_are_cut(cuts: list[int]) -> None:
+    """
+    So are the frames of Bedrock, and two line feeds after them are none.
+    """
+    reader = AWSEvents()
+    places = [0, *sorted(cuts), len(FRAMES)]
+
+    told = [
+        event
+        for begin, end in itertools.pairwise(places)
+        for event in reader.feed(FRAMES[begin:end])
+    ]
+
+    assert FRAMED == told
+    assert [] == list(reader.feed(b"\n\n"))
+
+
+@pytest.mark.parametrize("lengths", [(15, 0), (16, 1), (2**31, 0), (100, 2**32 - 1)])
+def test_what_is_no_frame_is_given_up(lengths: tuple[int, int]) -> None:
+    """
+    Nothing is waited for that a length cannot be.
+    """
+    with pytest.raises(ValueError, match="no frame"):
+        list(AWSEvents().feed(struct.pack(">II", *lengths)))
+
+
 @pytest.mark.parametrize("reader", [ServerSentEvents, JSONLines])
 def test_a_last_event_without_its_end(reader: Any) -> None:
     """
@@ -124,5 +203,6 @@ def test_what_is_a_stream() -> None:
     """
     assert isinstance(reader_for("text/event-stream; charset=utf-8"), ServerSentEvents)
     assert isinstance(reader_for("application/x-ndjson"), JSONLines)
+    assert isinstance(reader_for("application/vnd.amazon.eventstream"), AWSEvents)
     assert reader_for("application/json") is None
     assert inflate("br") is None

@@ -10,7 +10,7 @@ General layout; a module imports only from those above it:
     _bodies _fragments        what dialects read bodies and put streams together with
     openai_chat ...           the dialects, one a file
     _registry _providers      which one a request speaks; who serves it
-    _streams                  SSE and NDJSON, piece by piece
+    _streams                  SSE, NDJSON and the frames of Bedrock, piece by piece
     _calls                    one attempt of one call, from its request to its end
     _transports               between a client of httpx and its transport
 """

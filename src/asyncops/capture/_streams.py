@@ -4,6 +4,9 @@ Streamed answers, piece by piece: bytes as they arrive in, JSON out.
 
 from __future__ import annotations
 
+import binascii
+import re
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -13,6 +16,7 @@ import msgspec
 __all__ = [
     "DONE",
     "MALFORMED",
+    "AWSEvents",
     "Inflate",
     "JSONLines",
     "Reader",
@@ -68,6 +72,8 @@ def reader_for(content_type: str) -> Reader | None:
         return ServerSentEvents()
     if kind in ("application/x-ndjson", "application/jsonl", "application/x-jsonlines"):
         return JSONLines()
+    if kind == "application/vnd.amazon.eventstream":
+        return AWSEvents()
     return None
 
 
@@ -134,6 +140,57 @@ class JSONLines:
         for line in self._lines.feed(data):
             if line and not line.isspace():
                 yield "", _json(line)
+
+
+class AWSEvents:
+    """
+    `application/vnd.amazon.eventstream`: the frames in which Bedrock has the events of a model's
+    vendor. (Smithy, "Amazon Event Stream specification". Whoever asked for them looks at their
+    checksums.)
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, Any]]:
+        rest = self._rest
+        rest += data
+        while len(rest) >= _LENGTHS.size:
+            total, headers = _LENGTHS.unpack_from(rest)
+            if not _LEAST_FRAME + headers <= total <= MAX_PIECE_BYTES:
+                rest.clear()
+                raise ValueError("what comes is no frame")
+            if len(rest) < total:
+                break
+            begin = _HEADERS_BEGIN + headers
+            frame = bytes(rest[:total])
+            del rest[:total]
+            yield _framed(frame[_HEADERS_BEGIN:begin], _json(frame[begin:-4]))
+
+
+_LENGTHS = struct.Struct(">II")
+_HEADERS_BEGIN = 12
+"""After the lengths of the frame and of its headers, and the checksum of the two."""
+
+_LEAST_FRAME = _HEADERS_BEGIN + 4
+
+_EXCEPTION = re.compile(rb":(?:exception-type|error-code)\x07\x00.([\w.]+)", re.DOTALL)
+
+
+def _framed(headers: bytes, value: Any) -> tuple[str, Any]:
+    """
+    The event in a frame: its name and its JSON.
+    """
+    exception = _EXCEPTION.search(headers)
+    if exception is not None:
+        said = value if isinstance(value, dict) else {}
+        return "error", {"error": {"type": exception[1].decode(errors="replace"), **said}}
+    if isinstance(value, dict) and isinstance(value.get("bytes"), str):
+        try:
+            return "", _json(binascii.a2b_base64(value["bytes"]))
+        except ValueError:
+            return "", MALFORMED
+    return "", value
 
 
 def _json(data: bytes) -> Any:
