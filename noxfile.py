@@ -146,6 +146,32 @@ def mutants(session: nox.Session) -> None:
     session.run("python", "tests/mutants.py", *session.posargs)
 
 
+CLIENTS = {
+    "latest": (
+        "client_openai client_anthropic client_google client_mistral client_cohere client_groq"
+        " client_ollama"
+    ),
+    "older": "client_openai client_anthropic",
+    "litellm": "client_litellm",
+}
+"""Modules in tests/providers by the environment that has what they import."""
+
+
+@nox.session
+@nox.parametrize("clients", list(CLIENTS), ids=list(CLIENTS))
+def providers(session: nox.Session, clients: str) -> None:
+    """
+    Vendors' own clients, all scenarios: capture changes nothing, and records what they report.
+    """
+    session.install("-e", ".[server]", *_dependencies("pytest", f"providers-{clients}"))
+    modules = CLIENTS[clients].split()
+    # litellm would look for newer prices on the network
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    session.run(
+        "pytest", "tests/providers", *session.posargs, "--clients", *modules, env=environment
+    )
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """

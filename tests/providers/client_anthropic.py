@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anthropic
-from clients import PARAMETERS, QUESTION, Call, Driver, Told, decoded
+from clients import PARAMETERS, QUESTION, Call, Driver, Told, blocks_of
 
 __all__ = ["AnthropicMessages"]
 
@@ -80,11 +80,4 @@ class AnthropicMessages(Driver):
         return self.told(message)
 
     def said(self, completion: Any) -> tuple[str, tuple[Call, ...]]:
-        blocks = completion["content"]
-        text = "".join(block["text"] for block in blocks if block["type"] == "text")
-        calls = tuple(
-            (block["id"], block["name"], decoded(block["input"]))
-            for block in blocks
-            if block["type"] == "tool_use"
-        )
-        return text, calls
+        return blocks_of(completion["content"])

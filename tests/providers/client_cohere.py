@@ -19,6 +19,7 @@ class CohereChat(Driver):
     dialect = "cohere.chat"
     provider = "cohere"
     model = "command-a-03-2025"
+    retries_streams = False
 
     def open(self, url: str, *, retries: int, timeout: float) -> Any:
         kind = cohere.AsyncClientV2 if self.is_async else cohere.ClientV2

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-__all__ = ["PARAMETERS", "QUESTION", "TOOLS", "Driver", "Told", "calls_of", "decoded"]
+__all__ = ["PARAMETERS", "QUESTION", "TOOLS", "Driver", "Told", "blocks_of", "calls_of"]
 
 QUESTION = "How high is the 東京タワー? Be brief, s'il vous plaît."
 
@@ -62,12 +62,25 @@ def calls_of(message: Any) -> tuple[Call, ...]:
     The tool calls of a message as OpenAI writes it, whole.
     """
     return tuple(
-        (call.get("id"), call["function"]["name"], decoded(call["function"]["arguments"]))
+        (call.get("id"), call["function"]["name"], _decoded(call["function"]["arguments"]))
         for call in message.get("tool_calls") or ()
     )
 
 
-def decoded(arguments: Any) -> Any:
+def blocks_of(blocks: Sequence[Any]) -> tuple[str, tuple[Call, ...]]:
+    """
+    Text and tool calls of a message as Anthropic writes it.
+    """
+    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    calls = tuple(
+        (block["id"], block["name"], _decoded(block["input"]))
+        for block in blocks
+        if block["type"] == "tool_use"
+    )
+    return text, calls
+
+
+def _decoded(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
@@ -87,9 +100,11 @@ class Driver:
         provider: Who is taken to serve it.
         model: What is asked for.
         retries: Whether it tries again by itself.
+        retries_streams: Likewise, where a stream is asked for.
         streams: Whether it can stream.
         has_tools: Whether tools can be called.
-        in_step: Whether each chunk of a stream is handed out before the next has to be there.
+        in_step: Whether each chunk of a stream is handed out before the next has to be there, and
+            nothing keeps a stream that its reader has left.
         warnings: Its own, which are no error; as pytest writes filters.
         is_async: Whether it needs a loop.
     """
@@ -100,6 +115,7 @@ class Driver:
     provider: ClassVar[str]
     model: ClassVar[str]
     retries: ClassVar[bool] = True
+    retries_streams: ClassVar[bool] = True
     streams: ClassVar[bool] = True
     has_tools: ClassVar[bool] = True
     in_step: ClassVar[bool] = True
@@ -110,6 +126,13 @@ class Driver:
 
     def __repr__(self) -> str:
         return f"{self.name}-{'async' if self.is_async else 'sync'}"
+
+    @property
+    def broken_off(self) -> str:
+        """
+        What httpx raises where the vendor closes the connection in the midst of an answer.
+        """
+        return "RemoteProtocolError"
 
     @property
     def version(self) -> str:
@@ -123,6 +146,7 @@ class Driver:
             (self.streams or not scenario.stream)
             and (self.has_tools or not scenario.tools)
             and (self.retries or not scenario.retries)
+            and (self.retries_streams or not (scenario.retries and scenario.stream))
             and (self.in_step or not scenario.in_step)
         )
 

@@ -9,9 +9,7 @@ import gc
 import importlib
 import importlib.util
 import inspect
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="all scenarios with these clients: the modules client_*.py here; one that cannot be"
         " imported is an error",
     )
-    parser.addoption("--matrix", type=Path, metavar="FILE", help="keep what was recorded, as JSON")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -112,13 +109,47 @@ def _taken_back() -> Iterator[None]:
 
 _rows: list[Any] = []
 
+COLUMNS = ("client", "scenario", "mode", "attempts", "state", "model", "prompt", "completion",
+           "tokens", "first token", "cost", "differing")  # fmt: skip
+
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call":
         _rows.extend(value for name, value in report.user_properties if name == "cell")
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--matrix", None)
-    if path is not None and not hasattr(session.config, "workerinput"):
-        path.write_text(json.dumps(_rows))
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if terminalreporter.config.getoption("--clients", None) is None:
+        return
+    lines = [COLUMNS, *map(_cells, _rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    terminalreporter.section("what was recorded")
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        terminalreporter.write_line("  ".join(cells).rstrip())
+    differing = sum(bool(row["differing"]) for row in _rows)
+    terminalreporter.write_line(
+        f"{len(_rows)} cells; cells that differ from what the client itself reported: {differing}"
+    )
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """
+    A row as it is printed.
+    """
+    tokens = (row["prompt_tokens"], row["completion_tokens"])
+    first, cost = row["time_to_first_token_ms"], row["cost_usd"]
+    return (
+        f"{row['client']} {row['version']}",
+        row["scenario"],
+        row["mode"],
+        str(row["attempts"]),
+        row["state"] or "",
+        row["model"] or "",
+        f"{row['prompt']} characters",
+        row["completion"],
+        "" if tokens == (None, None) else " + ".join(map(str, tokens)),
+        "" if first is None else f"{first:.1f} ms",
+        "" if cost is None else f"${cost:.6f}",
+        "; ".join(each.partition(":")[0] for each in row["differing"]),
+    )

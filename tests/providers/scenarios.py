@@ -280,6 +280,8 @@ NOTABLE = ("message", "code", "param", "type", "status_code", "request_id", "bod
 """What vendors' exceptions have about them."""
 
 
+TAKEN_TIME = re.compile(r"time taken=[0-9.]+")
+
 ADDRESS = re.compile(r"\b(0x)?[0-9a-f]{12}\b")
 """Where something is in memory: a cancel scope, a socket."""
 
@@ -313,5 +315,5 @@ def _plain(value: Any, case: Case) -> Any:
 
 def _steady(text: str, case: Case) -> str:
     # some put a whole traceback into their words
-    text = text.partition("Traceback (most recent call last)")[0]
+    text = TAKEN_TIME.sub("<time>", text).partition("Traceback (most recent call last)")[0]
     return ADDRESS.sub("<address>", text.replace(case.url, "<url>"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import http
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -131,7 +132,7 @@ def _misses(
         attempt = number + 1 if scenario.behaviour is Behaviour.BUSY_ONCE and number else None
         if attributes.get("attempt") != attempt:
             yield f"attempt: {attributes.get('attempt')}, not {attempt}"
-        yield from _state(scenario, event, status)
+        yield from _state(driver, scenario, event, status)
         refused = status is not None and status >= 400
         # of a stream that is asked for again, some clients do not even read why
         if refused and (last or not scenario.stream):
@@ -155,7 +156,9 @@ def _status(scenario: Scenario, number: int) -> int | None:
     return STATUS.get(scenario.behaviour, 200)
 
 
-def _state(scenario: Scenario, event: dict[str, Any], status: int | None) -> Iterator[str]:
+def _state(
+    driver: Driver, scenario: Scenario, event: dict[str, Any], status: int | None
+) -> Iterator[str]:
     """
     How the attempt ended.
     """
@@ -167,7 +170,7 @@ def _state(scenario: Scenario, event: dict[str, Any], status: int | None) -> Ite
     elif scenario.leave is not Leave.AT_THE_END:
         state = "Cancelled"
     elif scenario.behaviour is Behaviour.CUT:
-        state, kind = "Fail", "RemoteProtocolError"
+        state, kind = "Fail", driver.broken_off
     elif scenario.behaviour is Behaviour.SILENT:
         state, kind = "Fail", "ReadTimeout"
     elif scenario.behaviour is Behaviour.ERROR_IN_STREAM:
@@ -262,7 +265,7 @@ def _row(
         "attempts": len(events),
         "state": event.get("state"),
         "model": event.get("model"),
-        "prompt": event.get("prompt") is not None,
+        "prompt": len(json.dumps(event.get("prompt"), ensure_ascii=False)),
         "completion": text,
         "prompt_tokens": event.get("prompt_tokens"),
         "completion_tokens": event.get("completion_tokens"),
