@@ -177,7 +177,7 @@ def benchmarks(session: nox.Session) -> None:
     """
     What recording, delivery, collector and pages cost, as ratios in one run: minutes.
     """
-    session.install("-e", ".[server]")
+    session.install("-e", ".[server]", *_dependencies("benchmarks"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
@@ -195,7 +195,7 @@ def budgets(session: nox.Session) -> None:
     """
     Whether every budget is kept: many minutes, on a quiet machine; `-- --quick` as `speed`.
     """
-    session.install("-e", ".[server]")
+    session.install("-e", ".[server]", *_dependencies("benchmarks"))
     session.run("python", "-m", "benchmarks.budgets", *session.posargs)
 
 

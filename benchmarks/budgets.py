@@ -97,6 +97,9 @@ BUDGETS = (
     Budget("list page API at 10 million events, p95 (ms)", "collector.list_p95", 20.0),
     Budget("one session's first 200 events, likewise (ms)", "collector.events_p95", 20.0),
     Budget("overview, likewise (ms)", "collector.overview_p95", 50.0),
+    Budget("requests/s of httpx with capture installed and no session: x without it",
+           "capture.httpx.no_session", 0.98, at_least=True),
+    Budget("the same of httpx2", "capture.httpx2.no_session", 0.98, at_least=True),
     Budget("ingest at 10^7 events: times slower than at 10^5", "collector.rate_growth", 1.5),
 )  # fmt: skip
 """All of them. `noxfile.py`, `.ci/run` and docs/performance.md have theirs from here."""
