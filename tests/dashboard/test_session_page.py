@@ -97,8 +97,12 @@ def test_a_refused_call_shows_no_unknown_cost(get: Get, program: Programs) -> No
     refused = one.event("llm", "a", at=now(), model="m", state="Fail", failure=failure)
     one.send()
     session = f"/sessions/{one.session}"
-    assert "nothing was used" in get(session).text
-    assert "the provider refused the call" in get(f"{session}?event={refused}").text
+    for shown in ("nothing was used", 'title="Providers refused all calls.">none</span>'):
+        assert shown in get(session).text
+    text = get(f"{session}?event={refused}").text
+    assert 'none <span class="note">the provider refused the call' in text
+    assert text.count('<td class="num">none</td>') == 1
+    assert get(f"{session}/timeline.json").json()["other_cost"] == {refused: "none"}
     unknown = one.event("llm", "b", at=now(), model="m", prompt_tokens=3)
     one.send()
     assert "unknown: 1 call" in get(session).text

@@ -132,7 +132,7 @@ def cost(session: Mapping[str, Any]) -> str:
     """
     if session["cost_usd"] is not None:
         return amount_of(Decimal(str(session["cost_usd"])), "$")
-    return "unknown" if session["llms"] else ""
+    return "unknown" if session["costs_unknown"] else ""
 
 
 def cost_sources(session: Mapping[str, Any]) -> str:

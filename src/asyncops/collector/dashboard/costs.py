@@ -6,13 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..store.base import CostSource
-from .format import plural
+from ..store.base import CostSource, EventSummary
+from .format import cost_of, plural
 
-__all__ = ["said_by", "sources_words"]
+__all__ = ["event_cost", "said_by", "sources_words"]
 
 MAX_SOURCES = 4
 """How many sources of costs one session's words name."""
+
+
+def event_cost(event: EventSummary) -> str:
+    """
+    What an event cost; `none` for a call that was refused, `unknown` where nobody knows.
+    """
+    if event.cost_source is None and event.state != "Running":
+        return "none"
+    return cost_of(event.cost)
 
 
 def said_by(source: str | None, table: str | None) -> str:

@@ -20,11 +20,10 @@ from starlette.responses import HTMLResponse, Response
 from ..._exceptions import SessionNotFoundError, StoreError
 from ..api import json_bytes, timestamp
 from .assets import Assets
-from .costs import said_by
+from .costs import event_cost, said_by
 from .format import (
     clock,
     compact,
-    cost_of,
     count,
     dollars,
     duration,
@@ -68,8 +67,8 @@ environment.globals["asset"] = assets.url
 environment.globals["host_entry"] = host_entry
 environment.filters["rfc3339"] = timestamp
 for filter_ in (
-    clock, compact, cost_of, count, dollars, duration, exact_time, json_html, percent, plural,
-    missing_words, said_by, relative_time, text_html, web_address,
+    clock, compact, count, dollars, duration, exact_time, json_html, percent, plural,
+    event_cost, missing_words, said_by, relative_time, text_html, web_address,
 ):  # fmt: skip
     environment.filters[filter_.__name__] = filter_
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from ..store.base import EventSummary, SessionSummary
-from .format import cost_of
+from .costs import event_cost
 
 __all__ = ["TimelineRow", "columns", "in_tree_order"]
 
@@ -96,15 +96,19 @@ def columns(session: SessionSummary, events: Sequence[EventSummary], *, now: int
             for event in events
         ],
         "other_cost": {
-            event.id: cost_of(event.cost)
+            event.id: event_cost(event)
             for event in events
-            if event.cost and event.cost.currency != "USD"
+            if (event.cost.currency != "USD" if event.cost else _is_refused(event))
         },
         "error": {event.id: event.error for event in events if event.error},
         "names": names.texts,
         "agents": agents.texts,
         "models": models.texts,
     }
+
+
+def _is_refused(event: EventSummary) -> bool:
+    return event.kind == "llm" and event.state != "Running" and event.cost_source is None
 
 
 def _tokens(event: EventSummary) -> int | None:
