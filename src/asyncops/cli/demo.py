@@ -1,5 +1,6 @@
 """
-`asyncops demo`: a collector, and a real program that leaves one session of each kind behind.
+`asyncops demo`: a collector, and a real program that leaves one session of each kind behind; or a
+month that looks as if many had.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +23,16 @@ from urllib.parse import urlsplit
 import anyio
 import attrs
 from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 from starlette.applications import Starlette
 
 from .._exceptions import ConfigurationError
-from ..collector.app import DEFAULT_PORT, CollectorSettings
+from ..collector.app import DEFAULT_PORT, CollectorSettings, default_database
+from ..collector.dashboard.format import plural
 from ..collector.server import EmbeddedCollector
 from . import output
 from .collector_api import CollectorAPI, collector_api
@@ -62,9 +68,16 @@ def demo(
     exit_: Annotated[bool, Parameter(name="--exit", negative=())] = False,
     port: int = DEFAULT_PORT,
     db: Path | None = None,
+    history: Annotated[bool, Parameter(negative=())] = False,
+    sessions: Annotated[int, Parameter(validator=Number(gte=1))] = 10_000,
+    events: Annotated[int, Parameter(validator=Number(gte=1))] = 1_000_000,
+    days: Annotated[int, Parameter(validator=Number(gte=1, lte=3_650))] = 30,
+    seed: int = 1,
 ) -> None:
     """
     Run a program of several agents that end in five ways, and show what was recorded.
+
+    With --history make up a past instead: many programs, for days, until now.
 
     Parameters
     ----------
@@ -73,8 +86,21 @@ def demo(
     port
         Where to serve the dashboard.
     db
-        The database. Default: ASYNCOPS_DB, else the usual one.
+        The database. Default: ASYNCOPS_DB, else the usual one; with --history, history.db beside
+        that.
+    history
+        Fill the database with a past, and go on with it while the dashboard is served.
+    sessions
+        How many sessions the past has.
+    events
+        How many events they have in all, about.
+    days
+        For how long it goes back.
+    seed
+        The same number gives the same past, but for its times.
     """
+    if history and db is None:
+        db = default_database().with_name("history.db")
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asyncops-demo-")))
         # for us, who take in what the killed process leaves, and for the processes we start; what
@@ -83,27 +109,81 @@ def demo(
         collector = stack.enter_context(_collector(port, db))
         # fails now, rather than after the work, if the database has keys and we were given none
         anyio.run(_check_key, collector.url)
-        print("reading the standard library ...", flush=True)
-        library = Library.read()
-        library.save(directory / "index.json")
-        setting = Setting(
-            model_url=stack.enter_context(served(Model(library.rarity))),
-            model=MODEL_NAME,
-            index=directory / "index.json",
-            tags=("demo", f"demo-{secrets.token_hex(4)}"),
-        )
-        print(f"{len(library.entries):,} docstrings; agents at work ...", flush=True)
-        found = anyio.run(_record, setting, collector.url, directory)
-        output.console().print(_table(found))
-        faults = dict(wrong(found))
-        for kind, what in faults.items():
-            output.notice(f"{kind}: {what}; it said: {_last_words(directory, kind)}")
+        faults, go_on = False, _wait_for_the_end
+        if history:
+            go_on = _past(collector.url, sessions=sessions, events=events, days=days, seed=seed)
+        else:
+            faults = _five_runs(stack, collector.url, directory)
         print(f"dashboard: {collector.url}")
         if not exit_:
             print("Ctrl-C ends it", flush=True)
-            _wait_for_the_end()
+            go_on()
     if faults:
         raise SystemExit(1)
+
+
+def _past(endpoint: str, *, sessions: int, events: int, days: int, seed: int) -> Callable[[], None]:
+    """
+    Make a past up; gives what goes on with it until we are told to end.
+    """
+    from .history import filling
+    from .history.plan import Past
+
+    past = Past(seed=seed, sessions=sessions, events=events, days=days, until=time.time_ns())
+    began = time.monotonic()
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("events", total=events)
+
+        async def fill() -> list[filling.Ahead]:
+            return await filling.fill(
+                endpoint, past, told=lambda many: progress.advance(task, many)
+            )
+
+        ahead = anyio.run(fill)
+        sent = int(progress.tasks[0].completed)
+    print(
+        f"{sent:,} events in {plural(sessions, 'session')} over {plural(days, 'day')},"
+        f" in {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+
+    async def go_on() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(filling.go_on(endpoint, past, ahead))
+                async for _ in signals:
+                    work.cancel()
+                    break
+
+    return lambda: anyio.run(go_on)
+
+
+def _five_runs(stack: contextlib.ExitStack, endpoint: str, directory: Path) -> bool:
+    """
+    Run the program five times; says whether anything of it was told wrongly.
+    """
+    print("reading the standard library ...", flush=True)
+    library = Library.read()
+    library.save(directory / "index.json")
+    setting = Setting(
+        model_url=stack.enter_context(served(Model(library.rarity))),
+        model=MODEL_NAME,
+        index=directory / "index.json",
+        tags=("demo", f"demo-{secrets.token_hex(4)}"),
+    )
+    print(f"{len(library.entries):,} docstrings; agents at work ...", flush=True)
+    found = anyio.run(_record, setting, endpoint, directory)
+    output.console().print(_table(found))
+    faults = dict(wrong(found))
+    for kind, what in faults.items():
+        output.notice(f"{kind}: {what}; it said: {_last_words(directory, kind)}")
+    return bool(faults)
 
 
 def _collector(port: int, db: Path | None) -> EmbeddedCollector:
