@@ -39,18 +39,15 @@ class Tools:
 
     library: Library
 
-    @asyncops.tool("search_library")
     async def search_library(self, query: str) -> list[dict[str, Any]]:
         """Find modules, classes and functions whose docstrings fit a query."""
         hits = await asyncio.to_thread(self.library.search, query, limit=SEARCH_HITS)
         return [{**attrs.asdict(entry), "score": round(score, 3)} for entry, score in hits]
 
-    @asyncops.tool("read_module")
     async def read_module(self, module: str) -> dict[str, Any]:
         """Read what a module and its public classes and functions say of themselves."""
         return attrs.asdict(await asyncio.to_thread(self.library.outline, module))
 
-    @asyncops.tool("read_source")
     async def read_source(self, module: str, name: str) -> dict[str, Any]:
         """Read the source of a class, function or method of a module."""
         return attrs.asdict(await asyncio.to_thread(self.library.source, module, name))
@@ -84,8 +81,11 @@ class Agent:
                 if not message.get("tool_calls"):
                     return str(message["content"])
                 for call in message["tool_calls"]:
+                    name = call["function"]["name"]
                     arguments = json.loads(call["function"]["arguments"])
-                    result = await tools[call["function"]["name"]](**arguments)
+                    # the id links what the model asked for with what was done
+                    with asyncops.tool(name, params=arguments, tool_call_id=call["id"]) as span:
+                        span.returns = result = await tools[name](**arguments)
                     messages.append(
                         {
                             "role": "tool",
