@@ -66,6 +66,7 @@ INGEST = "tests/collector/test_ingest.py"
 WIRE = "tests/test_wire.py"
 CALLS = "tests/capture/test_calls.py"
 INSTRUMENTATION = "tests/capture/test_instrumentation.py"
+BUDGETS = "tests/test_budgets.py"
 
 MUTANTS = [
     # -- the journal
@@ -598,6 +599,84 @@ MUTANTS = [
         "        except DecodeError as error:\n            records.clear()\n"
         "            rejected.append",
         (f"{INGEST}::test_bad_lines_are_told_and_spare_the_others",),
+    ),
+    # -- budgets
+    Mutant(
+        "budget: a failed call is taken back",
+        "_budgets.py",
+        "                        self._llm_calls -= 1\n",
+        "                        pass\n",
+        (f"{BUDGETS}::test_failed_attempts_do_not_count",),
+    ),
+    Mutant(
+        "budget: a call that ends beyond it stops",
+        "_budgets.py",
+        "            self._exceed(over)\n",
+        "            pass\n",
+        (f"{BUDGETS}::test_one_that_ends_normally_beyond_the_limit",),
+    ),
+    Mutant(
+        "budget: our cancellations are taken back",
+        "_budgets.py",
+        "            task.uncancel()\n        late",
+        "            pass\n        late",
+        (f"{BUDGETS}::test_the_call_beyond_is_never_sent",),
+    ),
+    Mutant(
+        "budget: one not delivered stays in the block",
+        "_budgets.py",
+        "                await asyncio.sleep(0)\n            except",
+        "                pass\n            except",
+        (f"{BUDGETS}::test_whatever_comes_together",),
+    ),
+    Mutant(
+        "budget: whoever else cancels goes first",
+        "_budgets.py",
+        "        if task.cancelling() > self._cancelling:",
+        "        if task is None:",
+        (f"{BUDGETS}::test_cancelled_from_outside_at_the_same_time",),
+    ),
+    Mutant(
+        "budget: theirs comes after an error",
+        "_budgets.py",
+        "                task.cancel(*late.args)\n                task.uncancel()\n",
+        "                pass\n",
+        (f"{BUDGETS}::test_cancelled_from_outside_while_an_error_leaves",),
+    ),
+    Mutant(
+        "budget: what the program got over is over",
+        "_budgets.py",
+        "            self._cancelling = task.cancelling()\n",
+        "            pass\n",
+        (f"{BUDGETS}::test_what_the_program_got_over",),
+    ),
+    Mutant(
+        "budget: a task left behind is cancelled",
+        "_budgets.py",
+        "        self._cancel(calling)\n        return False\n",
+        "        return False\n",
+        (f"{BUDGETS}::test_a_task_left_behind",),
+    ),
+    Mutant(
+        "budget: no timer is left",
+        "_budgets.py",
+        "            timer.cancel()\n",
+        "            pass\n",
+        (f"{BUDGETS}::test_no_timer_is_left",),
+    ),
+    Mutant(
+        "budget: what it refuses is not sent",
+        "capture/_transports.py",
+        "            attempt.admit()\n",
+        "",
+        ("tests/capture/test_budgets_of_calls.py::test_the_call_beyond_is_never_sent",),
+    ),
+    Mutant(
+        "budget: a forked child is not counted",
+        "_client.py",
+        "            active.budget = None  # the parent's, as the block is\n",
+        "",
+        (f"{BUDGETS}::test_a_forked_child",),
     ),
     # -- capture of LLM calls
     Mutant(

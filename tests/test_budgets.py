@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import functools
 import os
 import pickle
@@ -420,6 +421,19 @@ async def test_a_block_used_twice(recording: Recording) -> None:
         assert 2 == account().spending().llm_calls
 
 
+async def test_ended_by_hand(recording: Recording) -> None:
+    """
+    A budget guards the block until it is left; how the session ended stays as it was said.
+    """
+    with pytest.raises(BudgetExceeded, match="seconds"):
+        async with asyncops.session(budget=Budget(seconds=0.02)) as session:
+            await session.end("Success", "good enough")
+            await asyncio.sleep(60)
+
+    assert ("Success", "good enough") == (ending(recording).state, ending(recording).reason)
+    await not_cancelled()
+
+
 # -- programs that resist ------------------------------------------------------------------------
 
 
@@ -690,7 +704,7 @@ async def test_cancelled_from_outside_while_an_error_leaves(recording: Recording
                 raise ValueError("boom")
         except ValueError:
             seen.append("ValueError")
-            await asyncio.sleep(60)
+            await asyncio.sleep(1)
 
     task = asyncio.create_task(work())
     with pytest.raises(asyncio.CancelledError):
@@ -1380,6 +1394,24 @@ except asyncops.ConfigurationError as error:
 
     assert "a budget in dollars needs prices; " in done.stdout
     assert 'pip install "asyncops[prices]"' in done.stdout
+
+
+@pytest.mark.usefixtures("_prices")
+def test_a_program_that_is_strict_about_decimals(recording: Recording) -> None:
+    """
+    What a program has set for its own arithmetic does not disturb ours.
+    """
+    cost = Decimal("0.123456789012345678901234567890123")
+    with decimal.localcontext(
+        decimal.Context(prec=3, traps=[decimal.Inexact, decimal.FloatOperation])
+    ):
+        with pytest.raises(BudgetExceeded, match=r"usd=0\.1 is used up") as raised:
+            with asyncops.session(budget=Budget(usd=0.1, seconds=60.5, tokens=7, warn_at=0.3)):
+                with asyncops.llm() as span:
+                    span.cost = cost
+
+    assert cost == raised.value.spending.usd
+    assert ["llm", "action"] == [event.kind for event in recording.events]
 
 
 # -- processes -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import functools
 import inspect
 import math
@@ -32,6 +33,9 @@ __all__ = ["Account", "Budget", "Spending", "current_task"]
 
 Limit = Literal["usd", "tokens", "llm_calls", "seconds"]
 """What a budget can limit."""
+
+_ARITHMETIC = decimal.Context(prec=40, traps=[])
+"""Of dollars: whatever the program has set for its own."""
 
 
 # -- values -----------------------------------------------------------------------------------
@@ -184,7 +188,7 @@ class Budget:
         if self.usd is not None:
             price_table()
 
-    def limits(self) -> dict[Limit, Decimal]:
+    def limits(self) -> dict[Limit, Decimal | float]:
         """
         What is limited, and to what.
         """
@@ -194,7 +198,18 @@ class Budget:
             "llm_calls": self.llm_calls,
             "seconds": self.seconds,
         }
-        return {name: Decimal(str(limit)) for name, limit in said.items() if limit is not None}
+        return {name: limit for name, limit in said.items() if limit is not None}
+
+    def warnings(self) -> dict[Limit, Decimal | float]:
+        """
+        Of what is limited, how much is reason to warn.
+        """
+        share = Decimal(str(self.warn_at))
+        return {
+            name: amount if name == "usd" else float(amount)
+            for name, limit in self.limits().items()
+            for amount in [_ARITHMETIC.multiply(Decimal(str(limit)), share)]
+        }
 
 
 def price_table() -> PriceTable:
@@ -249,8 +264,7 @@ class Account:
         self.exceeded: Limit | None = None
         self._budget = budget
         self._limits = budget.limits()
-        share = Decimal(str(budget.warn_at))
-        self._warnings = {name: limit * share for name, limit in self._limits.items()}
+        self._warnings = budget.warnings()
         self._prices = None if budget.usd is None else price_table()
         self._record = record
         # reentrant: a finalizer may close a span just when another one is accounted for
@@ -414,7 +428,7 @@ class Account:
             self._llm_calls += not admitted
             self._tokens += (prompt_tokens or 0) + (completion_tokens or 0)
             if cost is not None and known:
-                self._usd += cost.amount
+                self._usd = _ARITHMETIC.add(self._usd, cost.amount)
             else:
                 self._unpriced_calls += 1
             over = self._first(self._limits, operator.gt)
@@ -445,8 +459,8 @@ class Account:
 
     def _first(
         self,
-        limits: Mapping[Limit, Decimal],
-        reaches: Callable[[Decimal | float, Decimal], bool],
+        limits: Mapping[Limit, Decimal | float],
+        reaches: Callable[[Any, Any], bool],
     ) -> Limit | None:
         """
         The first of *limits* that what was spent *reaches*.

@@ -40,24 +40,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "driver" not in metafunc.fixturenames:
         return
     wanted = metafunc.config.getoption("--clients", None)
+    names = [name for name in ("driver", "scenario") if name in metafunc.fixturenames]
     cells = []
     for module in wanted or FAST:
         if wanted is None and importlib.util.find_spec(module.removeprefix("client_")) is None:
             reason = f"{module.removeprefix('client_')} is not installed"
-            cells.append(pytest.param(None, None, marks=pytest.mark.skip(reason), id=module))
+            none = [None] * len(names)
+            cells.append(pytest.param(*none, marks=pytest.mark.skip(reason), id=module))
             continue
         for driver in _drivers(module):
+            marks = [pytest.mark.filterwarnings(each) for each in driver.warnings]
+            if "scenario" not in names:
+                cells.append(pytest.param(driver, id=repr(driver), marks=marks))
+                continue
             cells += [
-                pytest.param(
-                    driver,
-                    scenario,
-                    id=f"{driver}-{scenario.name}",
-                    marks=[pytest.mark.filterwarnings(each) for each in driver.warnings],
-                )
+                pytest.param(driver, scenario, id=f"{driver}-{scenario.name}", marks=marks)
                 for scenario in SCENARIOS
                 if driver.does(scenario) and (wanted or scenario.fast)
             ]
-    metafunc.parametrize(("driver", "scenario"), cells)
+    metafunc.parametrize(names, cells)
 
 
 def _drivers(module: str) -> Iterator[Driver]:
