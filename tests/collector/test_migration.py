@@ -114,6 +114,8 @@ async def test_sums_and_searches_reach_what_a_database_of_version_2_has(tmp_path
         for text, sessions in (("run 2", [2]), ("too slow", [1]), ("KeyError", [2, 4, 1, 3])):
             page = await store.sessions("default", SessionQuery(q=text))
             assert [session.id for session in page.sessions] == [uuid(n) for n in sessions]
+        alike = await store.sessions("default", SessionQuery(fingerprint="KeyError: 'x'"))
+        assert [session.id for session in alike.sessions] == [uuid(n) for n in (2, 4, 1, 3)]
         source = Source(4)
         source.seq = 3
         await store.add(source.batch(source.ends(uuid(4), ended_at=START + 6 * SECOND)))

@@ -179,7 +179,20 @@ async def test_lists_never_look_at_events(tmp_path: Path) -> None:
             model="m",
             since=1,
             until=2**62,
+            name="n",
+            error="e",
+            fingerprint="f",
+            missing=True,
+            min_duration=1,
+            max_duration=2,
             min_cost=1,
+            max_cost=2,
+            min_tokens=1,
+            max_tokens=2,
+            min_events=1,
+            max_events=2,
+            min_errors=1,
+            max_errors=2,
             sort="duration",
         )
         plans = {}
@@ -195,7 +208,7 @@ async def test_lists_never_look_at_events(tmp_path: Path) -> None:
             if text.startswith("SELECT"):
                 it = await plan(store, text)
                 assert "SCAN e" not in it
-                assert " events" not in it
+                assert " events" not in it.replace("AND events", "")  # a column of sessions
                 assert "SCAN s" not in it
                 assert "CORRELATED LIST" not in it  # what is the same for all is worked out once
     finally:

@@ -1242,12 +1242,47 @@ async def test_filters_combine(store: Store) -> None:
     assert await found(store, min_cost=500_000_000) == first
     assert await found(store, min_cost=500_000_001) == []
     assert await found(store, min_cost=0) == first
+    assert await found(store, max_cost=500_000_000) == first
+    assert await found(store, max_cost=499_999_999) == []
+    assert await found(store, name="LY R") == first
+    assert await found(store, name="slow") == []
+    assert await found(store, error="too slow") == first
+    assert await found(store, error="keyerror") == second
+    assert await found(store, error="nightly") == []
+    assert await found(store, error="\0") == []
+    assert await found(store, fingerprint="KeyError: 'x'") == second
+    assert await found(store, fingerprint="KeyError") == []
+    assert await found(store, missing=True) == []
+    two.loses(2)
+    await store.add(two.batch(two.does(OTHER)))
+    assert await found(store, missing=True) == second
+    assert await found(store, min_events=2) == second
+    assert await found(store, max_events=1) == first
+    assert await found(store, min_errors=1, max_errors=1) == second
+    assert await found(store, max_errors=0) == first
     assert await found(store, ids=(OTHER, uuid(77))) == second
     assert await found(store, states=("Fail",), agent="planner", q="slow", tags=("v1",)) == first
     assert await found(store, states=("Running",), agent="planner") == []
 
 
-async def test_filters_find_the_same_whether_few_pass_or_many(store: Store) -> None:
+async def test_errors_that_differ_in_numbers_are_found_together(store: Store) -> None:
+    """
+    A fingerprint is of an event's error or of how a session ended, whoever said so and whenever.
+    """
+    failures = [Failure(type="TimeoutError", message=f"no answer in {n}.5 s") for n in range(3)]
+    one, two, three = Source(1), Source(2), Source(3)
+    await store.add(one.batch(one.does(SESSION, state="Fail", failure=failures[0])))
+    await store.add(
+        two.batch(
+            two.ends(OTHER, EndState.FAIL, failure=failures[1]),
+            two.ends(OTHER, EndState.FAIL, failure=failures[2], said_by="user"),
+        )
+    )
+    await store.add(three.batch(three.does(uuid(3), state="Fail")))
+    assert await found(store, fingerprint="TimeoutError: no answer in # s") == [OTHER, SESSION]
+
+
+async def test_filters_find_the_same_whether_few_pass_or_many(store: Store, clock: Clock) -> None:
     """
     Every order of every filter, page by page, is what sorting all sessions by hand comes to.
     """
@@ -1303,6 +1338,13 @@ async def test_filters_find_the_same_whether_few_pass_or_many(store: Store) -> N
         ({"since": START + 700}, lambda s: s.started_at >= START + 700),
         ({"until": START + 770}, lambda s: s.started_at < START + 770),
         ({"min_cost": 5 * 10**9}, lambda s: s.cost is not None and s.cost >= 5 * 10**9),
+        ({"max_cost": 10**9}, lambda s: s.cost is not None and s.cost <= 10**9),
+        ({"min_duration": 4_900_000}, lambda s: s.taken(clock()) >= 4_900_000),
+        ({"max_duration": 40_000}, lambda s: s.taken(clock()) <= 40_000),
+        ({"min_tokens": 7, "max_tokens": 8}, lambda s: 7 <= s.prompt_tokens <= 8),
+        ({"max_events": 0}, lambda s: s.events == 0),
+        ({"min_errors": 1}, lambda s: s.errors > 0),
+        ({"name": "n499"}, lambda s: (s.name or "").startswith("n499")),
         ({"model": "m", "q": "n"}, lambda s: s.llms > 0),
         ({"q": "n49"}, lambda s: (s.name or "").startswith("n49")),
     ]

@@ -64,6 +64,9 @@ EXPORT_PAGE = 200
 MAX_FILTER_CHARS = 1_000
 """How long the value of a filter may be."""
 
+MAX_SECONDS = 1_000_000_000
+"""How many seconds a filter may speak of: some thirty years."""
+
 MAX_TAGS = 50
 """How many tags one list may ask for."""
 
@@ -498,18 +501,32 @@ def session_query(parameters: QueryParams) -> SessionQuery:
     tags = tuple(_text("tag", tag) for tag in parameters.getlist("tag") if tag)
     if len(tags) > MAX_TAGS:
         raise _bad("tag", f"given at most {MAX_TAGS} times")
+    ask = parameters.get
     return SessionQuery(
-        q=_text("q", parameters.get("q", "")) or None,
+        q=_text("q", ask("q", "")) or None,
         states=tuple(states),
         tags=tags,
-        agent=_text("agent", parameters.get("agent", "")) or None,
-        model=_text("model", parameters.get("model", "")) or None,
+        agent=_text("agent", ask("agent", "")) or None,
+        model=_text("model", ask("model", "")) or None,
+        name=_text("name", ask("name", "")) or None,
+        error=_text("error", ask("error", "")) or None,
+        fingerprint=_text("fingerprint", ask("fingerprint", "")) or None,
+        missing=_flag("missing", ask("missing")),
         since=since,
         until=until,
-        min_cost=_nano_dollars("min_cost", parameters.get("min_cost")),
+        min_duration=_nanoseconds("min_duration", ask("min_duration")),
+        max_duration=_nanoseconds("max_duration", ask("max_duration")),
+        min_cost=_nano_dollars("min_cost", ask("min_cost")),
+        max_cost=_nano_dollars("max_cost", ask("max_cost")),
+        min_tokens=_count("min_tokens", ask("min_tokens")),
+        max_tokens=_count("max_tokens", ask("max_tokens")),
+        min_events=_count("min_events", ask("min_events")),
+        max_events=_count("max_events", ask("max_events")),
+        min_errors=_count("min_errors", ask("min_errors")),
+        max_errors=_count("max_errors", ask("max_errors")),
         sort=sort,  # type: ignore[arg-type]
-        limit=_whole("limit", parameters.get("limit"), default=50, most=MAX_SESSIONS),
-        cursor=parameters.get("cursor") or None,
+        limit=_whole("limit", ask("limit"), default=50, most=MAX_SESSIONS),
+        cursor=ask("cursor") or None,
     )
 
 
@@ -532,15 +549,37 @@ def _time(name: str, text: str | None) -> int | None:
 
 
 def _nano_dollars(name: str, text: str | None) -> int | None:
+    return _billionths(name, text, f"a number of dollars from 0 to {MAX_COST:,}", most=MAX_COST)
+
+
+def _nanoseconds(name: str, text: str | None) -> int | None:
+    return _billionths(name, text, f"a number of seconds from 0 to {MAX_SECONDS:,}", MAX_SECONDS)
+
+
+def _billionths(name: str, text: str | None, wanted: str, most: int) -> int | None:
     if not text:
         return None
     try:
-        dollars = Decimal(text)
+        number = Decimal(text)
     except InvalidOperation:
-        dollars = Decimal("NaN")
-    if not (dollars.is_finite() and 0 <= dollars <= MAX_COST):
-        raise _bad(name, f"a number of dollars from 0 to {MAX_COST:,}")
-    return int(dollars * 1_000_000_000)
+        number = Decimal("NaN")
+    if not (number.is_finite() and 0 <= number <= most):
+        raise _bad(name, wanted)
+    return int(number * 1_000_000_000)
+
+
+def _count(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        raise _bad(name, "a whole number from 0")
+    return int(text)
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "", "1"):
+        raise _bad(name, "1 or nothing")
+    return bool(text)
 
 
 def _whole(name: str, text: str | None, *, default: int, most: int) -> int:

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from .._events import EventKind, EventState
+from .._events import MAX_COST, EventKind, EventState
 from .._version import __version__
-from .api import JSON, MAX_REPRICED
+from .api import JSON, MAX_REPRICED, MAX_SECONDS
 from .store.base import MISSING_REASONS, SessionSort, SessionState
 
 __all__ = ["DOCUMENT", "routes"]
@@ -270,11 +270,24 @@ DOCUMENT: Schema = {
             _asked("q", {"type": "string", "maxLength": 1_000}),
             _asked("state", _list(_one_of(SessionState))),
             _asked("tag", _list({"type": "string", "maxLength": 1_000})),
-            _asked("agent", {"type": "string", "maxLength": 1_000}),
-            _asked("model", {"type": "string", "maxLength": 1_000}),
+            *(
+                _asked(name, {"type": "string", "maxLength": 1_000})
+                for name in ("agent", "model", "name", "error", "fingerprint")
+            ),
+            _asked("missing", {"type": "string", "enum": ["1"]}),
             _SINCE,
             _UNTIL,
-            _asked("min_cost", {"type": "number", "minimum": 0}),
+            *(
+                _asked(f"{bound}_{name}", {"type": kind, "minimum": 0, "maximum": most})
+                for name, kind, most in (
+                    ("duration", "number", MAX_SECONDS),
+                    ("cost", "number", MAX_COST),
+                    ("tokens", "integer", 999_999_999_999_999),
+                    ("events", "integer", 999_999_999_999_999),
+                    ("errors", "integer", 999_999_999_999_999),
+                )
+                for bound in ("min", "max")
+            ),
             _asked("sort", _one_of(SessionSort)),
             _asked("limit", _at_most(500)),
             _CURSOR,

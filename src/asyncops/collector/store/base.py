@@ -319,7 +319,12 @@ class SessionQuery:
         ids: Only these; all where none are named.
         q: Text that occurs in the id, the name, a tag, the reason, or an event's name or error; or
             words that all occur in what one event was given or returned: see `Store.events`.
-        min_cost: Nano-dollars.
+        name: Text that occurs in the name.
+        error: Text that occurs in the reason or in an event's error.
+        fingerprint: Of an error: what `fingerprints.py` makes of one.
+        missing: Only those with missing records.
+        min_duration: Nanoseconds, and so is *max_duration*; a running session lasts until now.
+        min_cost: Nano-dollars, and so is *max_cost*; an unknown cost is neither more nor less.
         cursor: Where the page before ended (`SessionPage.next`).
     """
 
@@ -329,9 +334,22 @@ class SessionQuery:
     tags: tuple[str, ...] = ()
     agent: str | None = None
     model: str | None = None
+    name: str | None = None
+    error: str | None = None
+    fingerprint: str | None = None
+    missing: bool = False
     since: int | None = None
     until: int | None = None
+    min_duration: int | None = None
+    max_duration: int | None = None
     min_cost: int | None = None
+    max_cost: int | None = None
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    min_events: int | None = None
+    max_events: int | None = None
+    min_errors: int | None = None
+    max_errors: int | None = None
     sort: SessionSort = "started"
     limit: int = 50
     cursor: str | None = None

@@ -23,13 +23,25 @@ from .base import LEASE_SECONDS, SessionQuery
 from .sqlite_schema import SEQ_BITS
 from .sqlite_texts import match, sessions_with
 
-__all__ = ["DIED", "STATE", "Filter", "Moment", "few", "filters"]
+__all__ = [
+    "DIED",
+    "DURATION",
+    "ENDED_DURATION",
+    "SORTS",
+    "STATE",
+    "Filter",
+    "Moment",
+    "few",
+    "filters",
+]
 
 FEW = 4_000
 """How many sessions are looked up and sorted rather than found by a walk in order."""
 
 DIED = "process died"
 """The reason of an open session nobody was heard from."""
+
+_KEYS = "SELECT s.key FROM sessions s WHERE s.project = :project AND"
 
 _ID = re.compile(r"[0-9a-fA-F-]+")
 
@@ -69,6 +81,23 @@ STATE = (
 )
 """The state of a session `s`."""
 
+DURATION = (
+    "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
+    " WHEN {state} = 'Running' THEN {now} ELSE s.last_record_at END - s.started_at)"
+)
+ENDED_DURATION = "MAX(0, s.ended_at - s.started_at)"
+"""What `DURATION` is for sessions that ended."""
+
+SORTS = {
+    "started": "s.started_at",
+    "duration": DURATION.format(state=f"({STATE})", now=":as_of"),
+    "cost": "CASE WHEN s.costs_known THEN s.cost ELSE -1 END",
+    "tokens": "s.prompt_tokens + s.completion_tokens",
+    "events": "s.events",
+    "errors": "s.errors",
+}
+"""There is an index for each; for the duration, of the sessions that ended."""
+
 
 @attrs.frozen
 class Filter:
@@ -85,26 +114,36 @@ class Filter:
     keys: str | None
 
 
+_NONE = Filter("FALSE", "SELECT NULL WHERE FALSE")
+
+
 def filters(
     connection: sqlite3.Connection, query: SessionQuery, parameters: dict[str, Any]
 ) -> Iterator[Filter]:
     """
-    The filters of *query*; their values go into *parameters*, beside `project` and a `Moment`'s.
+    The filters of *query*; their values go into *parameters*, beside `project`, `as_of` and a
+    `Moment`'s.
     """
-    keys = "SELECT s.key FROM sessions s WHERE s.project = :project AND"
     if query.ids:
         condition = f"s.id IN ({_bound('id', query.ids, parameters)})"
-        yield Filter(condition, f"{keys} {condition}")
+        yield Filter(condition, f"{_KEYS} {condition}")
     if query.states:
         states = _bound("state", query.states, parameters)
         condition = f"{STATE} IN ({states})"
-        wanted = [f"{keys} s.end_state IN ({states})"]
+        wanted = [f"{_KEYS} s.end_state IN ({states})"]
         if {"Running", "Indeterminate"} & set(query.states):
-            wanted.append(f"{keys} s.end_state IS NULL AND {condition}")
+            wanted.append(f"{_KEYS} s.end_state IS NULL AND {condition}")
         yield Filter(condition, " UNION ALL ".join(wanted))
     labels = [("tag", tag) for tag in query.tags]
-    labels += [("agent", query.agent)] if query.agent is not None else []
-    labels += [("model", query.model)] if query.model is not None else []
+    labels += [
+        (kind, text)
+        for kind, text in (
+            ("agent", query.agent),
+            ("model", query.model),
+            ("fingerprint", query.fingerprint),
+        )
+        if text is not None
+    ]
     for number, (kind, text) in enumerate(labels):
         parameters[f"label{number}"] = text
         label = (
@@ -123,13 +162,67 @@ def filters(
             period.append(condition)
     if period:
         condition = " AND ".join(period)
-        yield Filter(condition, f"{keys} {condition}")
-    if query.min_cost is not None:
-        parameters["min_cost"] = query.min_cost
-        condition = "CASE WHEN s.costs_known THEN s.cost ELSE -1 END >= :min_cost"
-        yield Filter(condition, f"{keys} {condition}")
+        yield Filter(condition, f"{_KEYS} {condition}")
+    for name, said, kinds in (
+        ("name", query.name, ("session",)),
+        ("error", query.error, ("reason", "error")),
+    ):
+        if said is not None:
+            yield _said_in(name, said, kinds, parameters)
+    if query.missing:
+        condition = "s.missing <> '{}'"
+        yield Filter(condition, f"{_KEYS} {condition}")
+    # -1 stands for an unknown cost
+    least_cost = 0 if query.min_cost is None and query.max_cost is not None else query.min_cost
+    for order, least, most in (
+        ("duration", query.min_duration, query.max_duration),
+        ("cost", least_cost, query.max_cost),
+        ("tokens", query.min_tokens, query.max_tokens),
+        ("events", query.min_events, query.max_events),
+        ("errors", query.min_errors, query.max_errors),
+    ):
+        bounds = []
+        for name, value, comparison in (("least", least, ">="), ("most", most, "<=")):
+            if value is not None:
+                parameters[f"{name}_{order}"] = value
+                bounds.append(f"{{}} {comparison} :{name}_{order}")
+        if bounds:
+            yield _between(order, " AND ".join(bounds))
     if query.q:
         yield _search(connection, query.q, parameters)
+
+
+def _between(order: str, bounds: str) -> Filter:
+    """
+    The sessions whose value of *order* is within *bounds*, where `{}` stands for it.
+    """
+    condition = bounds.replace("{}", SORTS[order])
+    if order != "duration":
+        return Filter(condition, f"{_KEYS} {condition}")
+    ended = f"{_KEYS} s.end_state IS NOT NULL AND {bounds.replace('{}', ENDED_DURATION)}"
+    return Filter(condition, f"{ended} UNION ALL {_KEYS} s.end_state IS NULL AND {condition}")
+
+
+def _said_in(name: str, text: str, kinds: Sequence[str], parameters: dict[str, Any]) -> Filter:
+    """
+    The sessions with a label of one of *kinds* that *text* occurs in; *name* is what it is bound
+    by.
+    """
+    if "\0" in text:
+        return _NONE  # LIKE would read only up to there
+    parameters[name] = f"%{_escaped(text)}%"
+    named = ", ".join(f"'{kind}'" for kind in kinds)
+    labels = (
+        "SELECT l.key FROM labels l WHERE l.project = :project"
+        f" AND l.kind IN ({named})"
+        f" AND l.text LIKE :{name} ESCAPE '\\'"
+    )
+    return Filter(
+        # +: a session has few labels, but many may hold the text
+        "EXISTS (SELECT 1 FROM session_labels sl"
+        f" WHERE sl.session = s.key AND +sl.label IN ({labels}))",
+        f"SELECT sl.session FROM session_labels sl WHERE sl.label IN ({labels})",
+    )
 
 
 def _search(connection: sqlite3.Connection, text: str, parameters: dict[str, Any]) -> Filter:
@@ -137,29 +230,16 @@ def _search(connection: sqlite3.Connection, text: str, parameters: dict[str, Any
     The sessions that *text* occurs in: in the id, in what was said of them, or, word by word, in
     one of their events.
     """
-    if "\0" in text:
-        return Filter("FALSE", "SELECT NULL WHERE FALSE")  # LIKE would read only up to there
-    parameters["q"] = f"%{_escaped(text)}%"
+    found = [_said_in("q", text, ("tag", "session", "reason", "name", "error"), parameters)]
+    if found == [_NONE]:
+        return _NONE
     like = "LIKE :q ESCAPE '\\'"
-    labels = (
-        "SELECT l.key FROM labels l WHERE l.project = :project"
-        f" AND l.kind IN ('tag', 'session', 'reason', 'name', 'error') AND l.text {like}"
-    )
-    keys = "SELECT s.key FROM sessions s WHERE s.project = :project AND"
-    found = [
-        Filter(
-            # +: a session has few labels, but many may hold the text
-            "EXISTS (SELECT 1 FROM session_labels sl"
-            f" WHERE sl.session = s.key AND +sl.label IN ({labels}))",
-            f"SELECT sl.session FROM session_labels sl WHERE sl.label IN ({labels})",
-        )
-    ]
     if _ID.fullmatch(text):
         condition = f"(s.id {like} OR replace(s.id, '-', '') {like})"
-        found.append(Filter(condition, f"{keys} {condition}"))
+        found.append(Filter(condition, f"{_KEYS} {condition}"))
     if text.lower() in DIED:
         condition = f"(s.end_state IS NULL AND {_HEARD} < :silent_since)"
-        found.append(Filter(condition, f"{keys} {condition}"))
+        found.append(Filter(condition, f"{_KEYS} {condition}"))
     if (words := match(text)) is not None:
         found.append(_said(connection, words, parameters))
     known = [filter.keys for filter in found if filter.keys is not None]

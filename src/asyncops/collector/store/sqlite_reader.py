@@ -39,7 +39,7 @@ from .base import (
     SourceSummary,
 )
 from .fold import fold
-from .sqlite_filters import DIED, STATE, Moment, few, filters
+from .sqlite_filters import DIED, DURATION, ENDED_DURATION, SORTS, STATE, Moment, few, filters
 from .sqlite_schema import DAY, SEQ_BITS, event_id, event_number
 from .sqlite_texts import match
 from .sqlite_writer import read_statements
@@ -67,23 +67,6 @@ _SUMMARY = (
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
     " s.tools, s.agents, s.errors, s.missing, s.costs_from"
 )
-_DURATION = (
-    "MAX(0, CASE WHEN s.ended_at IS NOT NULL THEN s.ended_at"
-    " WHEN {state} = 'Running' THEN {now} ELSE s.last_record_at END - s.started_at)"
-)
-_ENDED_DURATION = "MAX(0, s.ended_at - s.started_at)"
-"""What `_DURATION` is for sessions that ended."""
-
-_SORTS = {
-    "started": "s.started_at",
-    "duration": _DURATION.format(state=f"({STATE})", now=":as_of"),
-    "cost": "CASE WHEN s.costs_known THEN s.cost ELSE -1 END",
-    "tokens": "s.prompt_tokens + s.completion_tokens",
-    "events": "s.events",
-    "errors": "s.errors",
-}
-"""There is an index for each; for the duration, of the sessions that ended."""
-
 _EVENT = (
     "e.key, e.id, e.parent, e.kind, e.name, e.agent, so.id, e.state, e.started_at, e.ended_at,"
     " e.model, e.provider, e.prompt_tokens, e.completion_tokens, e.cached_tokens,"
@@ -107,7 +90,7 @@ def read_sessions(
     }
     asked = list(filters(connection, query, parameters))
     conditions = ["s.project = :project", *(filter.condition for filter in asked)]
-    sort = _SORTS[query.sort]
+    sort = SORTS[query.sort]
     if query.cursor is not None:
         as_of, value, key = _read_cursor(query.cursor, query.sort)
         parameters |= {"as_of": as_of, "after_value": value, "after_key": key}
@@ -119,7 +102,7 @@ def read_sessions(
     elif query.sort == "duration":
         ended = _sorted(
             "sessions s INDEXED BY sessions_duration",
-            _ENDED_DURATION,
+            ENDED_DURATION,
             [*conditions, "s.end_state IS NOT NULL"],
             query,
         )
@@ -593,7 +576,7 @@ def _counted_sums(
     """
     The same of the sessions that started *between* those times, added up now.
     """
-    duration = _DURATION.format(state="s.state", now="s.started_at")
+    duration = DURATION.format(state="s.state", now="s.started_at")
     columns = ", ".join(_sum(f"s.{name}") for name in _SUMS)
     for day, state, sessions, priced, *halves in connection.execute(
         f"SELECT s.started_at / {DAY}, s.state, COUNT(*), SUM(s.costs_known > 0),"

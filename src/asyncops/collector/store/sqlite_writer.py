@@ -40,6 +40,7 @@ from ..._events import (
 from ..._prices import PriceTable
 from ..._wire import decode, encode, label
 from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine, is_refused
+from .fingerprints import fingerprint
 from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
 from .sqlite_schema import DAY, MAX_SUM, SEQ_BITS, event_number
 
@@ -745,7 +746,13 @@ class _Pass:
         for kind, count in counts.items():
             session.count(kind, count)
         session.errors += failed
-        for what, texts in (("name", names), ("agent", agents), ("error", errors)):
+        fingerprints = {fingerprint(text) for text in errors}
+        for what, texts in (
+            ("name", names),
+            ("agent", agents),
+            ("error", errors),
+            ("fingerprint", fingerprints),
+        ):
             session.labels.update((what, text) for text in texts)
 
     def _price(self, record: EventRecord) -> Cost | None:
@@ -771,7 +778,9 @@ class _Pass:
         rows = self._rows["INSERT INTO statements VALUES (?, ?, ?, ?)"]
         for source, record in session.statements:
             if isinstance(record, SessionEndedRecord) and record.failure is not None:
-                record = msgspec.structs.replace(record, failure=_pruned(record.failure))
+                failure = _pruned(record.failure)
+                record = msgspec.structs.replace(record, failure=failure)
+                session.labels.add(("fingerprint", fingerprint(label(failure.summary()))))
             statements.append(Statement(source.id, record))
             rows.append((session.key, source.key, record.seq, encode(record)))
         if not session.is_new:
