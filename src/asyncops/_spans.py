@@ -390,7 +390,7 @@ class LLMSpan(Span):
             `tool_call_id` names.
     """
 
-    tool_call_ids: Iterable[str] = ()  # most calls ask for none
+    tool_call_ids: Iterable[str] | None = None  # most calls ask for none
 
     __slots__ = (
         "_first_token_at", "_prompt", "cache_write_tokens", "cached_tokens", "completion",
@@ -540,7 +540,8 @@ _TOKEN_FIELDS = (
 
 
 _TOLD_BY_A_CALL = (
-    *_TOKEN_FIELDS, "_first_token_at", "completion", "cost", "model", "provider", "usage",
+    *_TOKEN_FIELDS, "_first_token_at", "completion", "cost", "model", "provider", "tool_call_ids",
+    "usage",
 )  # fmt: skip
 
 

@@ -69,6 +69,28 @@ def test_a_call(wire: Wire) -> None:
     assert "time_to_first_token" not in call
 
 
+def test_tool_calls(wire: Wire) -> None:
+    """
+    The ids of the tool calls that an answer asks for stand with the call, also where that is told
+    by a block of the program's own.
+    """
+    function = {"name": "search", "arguments": "{}"}
+    calls = [{"id": f"call_{n}", "type": "function", "function": function} for n in (1, 2)]
+    said = answer()
+    said["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": calls}
+    with asyncops.testing.recorded() as recording, asyncops.session():
+        wire.post(wire.client(whole(said)), asked())
+        with asyncops.llm("mine"):
+            wire.post(wire.client(whole(said)), asked())
+        with asyncops.llm("knows better") as block:
+            wire.post(wire.client(whole(said)), asked())
+            block.tool_call_ids = ("own",)
+
+    captured, mine, better = recording.events
+    assert ("call_1", "call_2") == captured.tool_call_ids == mine.tool_call_ids
+    assert ("own",) == better.tool_call_ids
+
+
 def test_a_stream(wire: Wire) -> None:
     """
     A stream is put together; the application sees the very pieces that came.

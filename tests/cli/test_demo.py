@@ -54,6 +54,8 @@ def check_success(session: dict[str, Any], events: list[dict[str, Any]]) -> None
     tools = [event for event in events if event["kind"] == "tool"]
     assert {"search_library", "read_module", "read_source"} == {tool["name"] for tool in tools}
     assert all(event["parent_id"] for event in events if event["kind"] in ("llm", "tool"))
+    asked = {(event["id"], call["event_id"]) for event in events for call in event["tool_calls"]}
+    assert asked == {(tool["requested_by"], tool["id"]) for tool in tools}
     first = min((event for event in events if event["kind"] == "llm"), key=_started)
     assert first["prompt"][1]["role"] == "user"
     assert first["completion"]["tool_calls"][0]["function"]["name"] == "search_library"

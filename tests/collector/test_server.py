@@ -274,6 +274,25 @@ def test_what_fails_beside_it_does_not_take_it_down(
         assert httpx.get(f"{collector.url}/healthz").status_code == 200
 
 
+def test_prices_are_there_before_they_are_asked_for(tmp_path: Path) -> None:
+    """
+    The table is loaded beside the loop as soon as a collector runs, not by the first call.
+    """
+    program = """
+import sys, time
+from pathlib import Path
+from asyncops.collector.app import CollectorSettings
+from asyncops.collector.server import EmbeddedCollector
+
+with EmbeddedCollector(CollectorSettings(port=0, db=Path(sys.argv[1]))):
+    while "genai_prices.data" not in sys.modules:
+        time.sleep(0.01)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "collector.db")], check=True, timeout=20
+    )
+
+
 def test_two_can_run_in_one_program(tmp_path: Path) -> None:
     """
     Embedded collectors share nothing.
