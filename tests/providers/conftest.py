@@ -122,6 +122,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if terminalreporter.config.getoption("--clients", None) is None:
         return
+    names = [scenario.name for scenario in SCENARIOS]
+    _rows.sort(key=lambda row: (row["client"], names.index(row["scenario"]), row["mode"]))
     lines = [COLUMNS, *map(_cells, _rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     terminalreporter.section("what was recorded")
@@ -151,6 +153,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["completion"],
         "" if tokens == (None, None) else " + ".join(map(str, tokens)),
         "" if first is None else f"{first:.1f} ms",
-        "" if cost is None else f"${cost:.6f}",
+        "" if cost is None else f"${cost:.7f}",
         "; ".join(each.partition(":")[0] for each in row["differing"]),
     )

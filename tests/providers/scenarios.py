@@ -164,7 +164,7 @@ def run(driver: Driver, scenario: Scenario, case: Case) -> Outcome:
             _run(driver, scenario, case, outcome)
     except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
         outcome.raised = described(error, case)
-    if outcome.raised is not None or scenario.leave is Leave.DROPPED:
+    if outcome.raised is not None:
         gc.collect()  # what nobody has closed goes now, not in the midst of another test
     outcome.requests = list(case.received)
     return outcome
@@ -177,6 +177,8 @@ def _run(driver: Driver, scenario: Scenario, case: Case, outcome: Outcome) -> No
             _interrupt_when(functools.partial(_can_be_left, scenario, case, outcome))
         if scenario.stream:
             _read(driver, driver.stream(client, tools=scenario.tools), scenario, case, outcome)
+        if scenario.leave is Leave.DROPPED:
+            until(functools.partial(_is_let_go, case))
         if not scenario.stream or scenario.twice:
             outcome.take(driver, case, driver.ask(client, tools=scenario.tools))
     finally:
@@ -217,12 +219,13 @@ async def _run_async(driver: Driver, scenario: Scenario, case: Case, outcome: Ou
                 stream = await _had(driver.stream(client, tools=scenario.tools))
                 await _read_async(driver, stream, scenario, case, outcome)
                 del stream
+            if scenario.leave is Leave.DROPPED:
+                while not _is_let_go(case):  # noqa: ASYNC110 - nobody says so
+                    await asyncio.sleep(0.001)
             if not scenario.stream or scenario.twice:
                 result = await _had(driver.ask(client, tools=scenario.tools))
                 outcome.take(driver, case, result)
     finally:
-        if scenario.leave is Leave.DROPPED:
-            gc.collect()
         await _had(driver.close(client))
 
 
@@ -263,6 +266,14 @@ async def _cancelling(scenario: Scenario, case: Case, outcome: Outcome) -> Async
         yield
     finally:
         canceller.cancel()
+
+
+def _is_let_go(case: Case) -> bool:
+    """
+    Whether the connection of a stream that nobody holds any more is closed.
+    """
+    gc.collect()  # which does nothing while another thread collects
+    return case.hung_up.is_set()
 
 
 def _can_be_left(scenario: Scenario, case: Case, outcome: Outcome) -> bool:

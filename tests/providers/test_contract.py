@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
+import genai_prices
 import httpx
+import pytest
 from clients import Driver, Told
 from formats import REFUSALS, format_of
 from scenarios import Leave, Outcome, Scenario, run
@@ -203,6 +205,9 @@ def _content(
     for name, value in attrs.asdict(told, recurse=False).items():
         if value is not None and getattr(found, name) != value:
             yield f"{name}: {getattr(found, name)!r}, not {value!r}"
+    expected = _cost(driver, told)
+    if event["cost_usd"] != (None if expected is None else pytest.approx(expected)):
+        yield f"cost: {event['cost_usd']}, not {expected}"
     if scenario.stream != event["attributes"].get("stream", False):
         yield f"stream: {event['attributes'].get('stream')}"
     first = event["time_to_first_token_ms"]
@@ -210,6 +215,27 @@ def _content(
         yield f"time to first token: {first}"
     elif first is not None and scenario.behaviour in (Behaviour.SLOW, Behaviour.STEPS):
         yield from _first_token(driver, case, seen, event, int(1e6 * first))
+
+
+def _cost(driver: Driver, told: Told) -> float | None:
+    """
+    What the tokens that a client reports cost, by the table that the collector has. Of a stream
+    that was cut off, those that went in.
+    """
+    if told.prompt_tokens is None:
+        return None
+    usage = genai_prices.Usage(
+        input_tokens=told.prompt_tokens,
+        cache_read_tokens=told.cached_tokens,
+        cache_write_tokens=told.cache_write_tokens,
+        output_tokens=told.completion_tokens,
+    )
+    model = told.model or driver.asked_model()
+    try:
+        price = genai_prices.calc_price(usage, model, provider_id=driver.provider)
+    except LookupError:
+        return None
+    return float(price.total_price)
 
 
 def _recorded(driver: Driver, event: dict[str, Any]) -> Told:
