@@ -1,0 +1,189 @@
+"""
+Whoever reads them, and however: every page for those who see, hear, type or wait differently.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from programs import SECOND, Get, Program, Programs, now
+from stories import answer, begin, breakdown
+from windows import Window
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+"""WCAG 2.2 AA, and what axe's makers hold for good besides."""
+
+OF_THE_LOOK = ["color-contrast", "target-size", "scrollable-region-focusable"]
+"""The rules whose answer may depend on the theme or on the window."""
+
+FIND = """
+async (rules) => {
+  const found = await axe.run({resultTypes: ["violations"], runOnly: rules});
+  return found.violations.flatMap((rule) =>
+    rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.failureSummary}`));
+}
+"""
+
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+MARKED = """
+(() => {
+  const it = document.activeElement;
+  return [it, it.parentElement, ...it.querySelectorAll(".current")].some((place) =>
+    [null, "::after"].some((part) => getComputedStyle(place, part).outlineStyle !== "none"));
+})()
+"""
+"""
+Whether one sees where the focus is: on itself, around a box that is drawn anew, on a whole row.
+"""
+
+MOVING = """
+document.getAnimations().filter((it) => it.playState === "running").map(
+  (it) => it.animationName ?? it.transitionProperty)
+"""
+
+
+def tell(program: Programs) -> dict[str, str]:
+    """
+    One session of each kind, and the address of every page by its name.
+    """
+    good = answer(program(), at=now() - 90 * SECOND, tags=("v1", "nightly"))
+    bad = breakdown(program(), at=now() - 60 * SECOND)
+    running = go_on(program())
+    return {
+        "sessions": "/",
+        "no sessions": "/?state=Cancelled",
+        "overview": "/overview",
+        "session": good.path,
+        "event": good.event_path("ask"),
+        "failure": bad.event_path("query"),
+        "running": f"/sessions/{running.session}",
+        "not found": "/sessions/nothing",
+        "sign in": "/sign-in",
+    }
+
+
+def go_on(program: Program) -> Program:
+    """
+    A session that has not ended.
+    """
+    begin(program, "going on", at=now() - 5 * SECOND)
+    program.open("agent", "worker", at=now() - 4 * SECOND, agent="worker")
+    program.send()
+    return program
+
+
+def check(page: Page, name: str, rules: list[str]) -> list[str]:
+    """
+    What is wrong with the page as it looks now.
+    """
+    found: list[str] = page.evaluate(FIND, rules)
+    beyond: int = page.evaluate(OVERFLOW)
+    if beyond > 0:
+        found.append(f"{beyond} px wider than the window")
+    return [f"{name}: {each}" for each in found]
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing(window: Window, program: Programs) -> None:
+    """
+    No page breaks a rule of WCAG 2.2 AA or is wider than its window: light, dark, wide, on a phone.
+    """
+    wrong = []
+    page = window.open("/healthz")
+    for name, path in tell(program).items():
+        page.goto(window.url + path)
+        expect(page.locator("h1")).to_be_visible()
+        page.evaluate(AXE)
+        wrong += check(page, f"{name}, light, wide", LEVELS)
+        page.emulate_media(color_scheme="dark")
+        wrong += check(page, f"{name}, dark, wide", OF_THE_LOOK)
+        page.set_viewport_size({"width": 390, "height": 844})
+        wrong += check(page, f"{name}, dark, phone", OF_THE_LOOK)
+        page.emulate_media(color_scheme="light")
+        wrong += check(page, f"{name}, light, phone", OF_THE_LOOK)
+        page.set_viewport_size({"width": 1440, "height": 900})
+    window.faults = [fault for fault in window.faults if "404" not in fault]  # asked for
+    assert wrong == []
+
+
+@pytest.mark.browser
+def test_a_session_is_found_opened_and_left_by_keyboard(window: Window, program: Programs) -> None:
+    """
+    Tab and Enter lead from the list into a session, to an event, and back; one sees where one is.
+    """
+    story = answer(program(), at=now() - 60 * SECOND)
+    breakdown(program(), at=now() - 30 * SECOND)
+    page = window.open("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    walk_to(page, page.get_by_role("link", name="answer", exact=True))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="answer")).to_be_visible()
+    grid = page.get_by_role("treegrid", name="Events")
+    walk_to(page, grid)
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    detail = page.locator("#detail")
+    expect(detail).to_contain_text("asyncio.taskgroups")
+    assert f"event={story.events['search']}" in page.url
+    page.keyboard.press("Escape")
+    expect(detail).to_be_hidden()
+    expect(grid).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    walk_to(page, page.get_by_role("link", name="Sessions"), back=True)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="breakdown", exact=True)).to_be_visible()
+
+
+def walk_to(page: Page, target: Locator, *, back: bool = False) -> None:
+    """
+    Press Tab until *target* has the focus; each stop on the way is marked.
+    """
+    for _ in range(60):
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+        assert page.evaluate(MARKED), "the focus cannot be seen"
+        if target.evaluate("(it) => it === document.activeElement"):
+            return
+    raise AssertionError(f"{target} is not on the way")
+
+
+@pytest.mark.browser
+def test_nothing_moves_for_those_who_asked_for_rest(window: Window, program: Programs) -> None:
+    """
+    Where the system asks for reduced motion, the pulse of what is running stands still.
+    """
+    go_on(program())
+    page = window.open("/")
+    page.wait_for_function(f"({MOVING}).length > 0")
+    page.emulate_media(reduced_motion="reduce")
+    page.wait_for_function(f"({MOVING}).length === 0")
+
+
+def test_every_page_reads_without_a_script(get: Get, program: Programs) -> None:
+    """
+    What a page is about stands in the page itself, and it says what it is in which language.
+    """
+    pages = tell(program)
+    said = {
+        "sessions": ("breakdown", "going on", "nightly"),
+        "no sessions": ("No session matches",),
+        "overview": ("gpt-5-mini", "$0.0123"),
+        "session": ("planner", "publish", "answered"),
+        "event": ("How do I cancel a task group?", "asyncops", "300 ms"),
+        "failure": ("RuntimeError", "KeyError", "Traceback"),
+        "running": ("worker", "Still running"),
+        "not found": ("There is no session nothing",),
+        "sign in": ("API key",),
+    }
+    assert set(said) == set(pages)
+    for name, path in pages.items():
+        text = get(path).text
+        for words in (*said[name], '<html lang="en">', "<title>", '<main id="main">', "<h1"):
+            assert words in text, (name, words)
