@@ -141,7 +141,7 @@ def _decoded(content: bytes) -> Any:
 
 class Attempt:
     """
-    An attempt that is under way. From `admitted` to `ended`, `broke` or `closed`, of which the
+    An attempt that is under way. From `sent` to `ended`, `broke` or `closed`, of which the
     first counts; from any thread, one at a time.
     """
 
