@@ -20,6 +20,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 import asyncops
 
 from .harness import Effort, Figure, Report, figure
@@ -90,7 +92,8 @@ ASKED = {
 
 NOTE = (
     f"Medians of {{runs}} runs. A stream has {CHUNKS} chunks, written as fast as the server can."
-    " In a session each call is recorded whole, and a collector takes it in meanwhile."
+    " In a session each call is recorded whole, and a collector takes it in meanwhile. `cpu` is"
+    " processor time of the thread that calls."
 )
 
 Call = Callable[[bool], Awaitable[None]]
@@ -173,19 +176,32 @@ async def _milliseconds(call: Call, stream: bool, times: int) -> list[float]:
     return found
 
 
-async def _latencies(
-    call: Call, stream: bool, blocks: int, times: int
-) -> tuple[list[float], list[float]]:
+@attrs.define
+class Taken:
+    """
+    What calls took.
+
+    Attributes:
+        milliseconds: Each of them.
+        cpu: The thread that calls, by block, milliseconds of processor time for one call.
+    """
+
+    milliseconds: list[float] = attrs.field(factory=list)
+    cpu: list[float] = attrs.field(factory=list)
+
+
+async def _taken(call: Call, stream: bool, blocks: int, times: int) -> tuple[Taken, Taken]:
     """
     What calls took without us and in a session, block after block in turn.
     """
-    bare: list[float] = []
-    watched: list[float] = []
+    bare, watched = Taken(), Taken()
     for _ in range(blocks):
-        for mode, found in ((_bare, bare), (_in_session, watched)):
+        for mode, taken in ((_bare, bare), (_in_session, watched)):
             with mode():
                 await call(stream)
-                found += await _milliseconds(call, stream, times)
+                began = time.thread_time_ns()
+                taken.milliseconds += await _milliseconds(call, stream, times)
+                taken.cpu.append((time.thread_time_ns() - began) / 1e6 / times)
     return bare, watched
 
 
@@ -209,6 +225,13 @@ def _percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
+QUANTITIES: dict[str, Callable[[Taken], float]] = {
+    "p50": lambda taken: _percentile(taken.milliseconds, 50),
+    "p99": lambda taken: _percentile(taken.milliseconds, 99),
+    "cpu": lambda taken: statistics.median(taken.cpu),
+}
+
+
 def run(effort: Effort, directory: str) -> Report:
     runs = {Effort.QUICK: 3, Effort.FULL: 5}[effort]
     with collector() as serving, _server() as url:
@@ -226,18 +249,15 @@ async def _run(url: str, runs: int, effort: Effort) -> Report:
         clients.append(("openai", *_openai(url)))
     for name, _, call in clients:
         for kind, stream, times in (("plain", False, 20 * scale), ("stream", True, 4 * scale)):
-            found = [await _latencies(call, stream, 5, times) for _ in range(runs)]
-            for percent in (50, 99):
-                took = [
-                    (_percentile(bare, percent), _percentile(watched, percent))
-                    for bare, watched in found
-                ]
+            found = [await _taken(call, stream, 5, times) for _ in range(runs)]
+            for what, of in QUANTITIES.items():
+                took = [(of(bare), of(watched)) for bare, watched in found]
                 without = figure((bare for bare, _ in took), "ms")
                 added = figure((watched - bare for bare, watched in took), "ms")
                 ratio = figure((watched / bare for bare, watched in took), "x")
-                figures[f"capture.{name}.{kind}.p{percent}"] = ratio
+                figures[f"capture.{name}.{kind}.{what}"] = ratio
                 rows.append(
-                    [f"{name}, {kind}", f"p{percent}", f"{without.value:.2f} ms",
+                    [f"{name}, {kind}", what, f"{without.value:.2f} ms",
                      f"{added.value:+.2f} ms", _spread(ratio)]
                 )  # fmt: skip
     for name, client, call in clients[: len(packages)]:
