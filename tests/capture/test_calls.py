@@ -16,6 +16,7 @@ from wires import CHAT, WIRES, Body, Wire, answer, asked, events, sse, stream
 import asyncops
 import asyncops.testing
 from asyncops.capture import Answered, Asked, _calls, register, transport, unregister
+from asyncops.capture.openai_chat import OpenAIChat
 
 JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream"}
@@ -186,6 +187,29 @@ def test_an_answer_that_is_dropped() -> None:
         (call,) = events(recording)
 
     assert "Cancelled" == call["state"]
+
+
+def test_an_answer_that_is_dropped_with_all_that_holds_it() -> None:
+    """
+    Clients' streams hold themselves, so they are collected together with what has come of an
+    answer, in any order: it can be read all the same.
+    """
+    read = []
+
+    class Stream:
+        def __init__(self, assembly: Any) -> None:
+            self.assembly, self.itself = assembly, self
+
+        def __del__(self) -> None:
+            read.append(self.assembly.body()["choices"][0]["message"]["content"])
+
+    assembly = OpenAIChat().assembly()
+    for event in stream("one ", "two ", done=False):
+        assembly.add("", event)
+    held = Stream(assembly)  # the younger goes last
+    del assembly, held
+    gc.collect()
+    assert ["one two "] == read
 
 
 def test_a_refusal(wire: Wire) -> None:

@@ -15,6 +15,7 @@ import re
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -165,7 +166,7 @@ def run(driver: Driver, scenario: Scenario, case: Case) -> Outcome:
     except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
         outcome.raised = described(error, case)
     if outcome.raised is not None:
-        gc.collect()  # what nobody has closed goes now, not in the midst of another test
+        _collect()  # what nobody has closed goes now, not in the midst of another test
     outcome.requests = list(case.received)
     return outcome
 
@@ -272,8 +273,26 @@ def _is_let_go(case: Case) -> bool:
     """
     Whether the connection of a stream that nobody holds any more is closed.
     """
-    gc.collect()  # which does nothing while another thread collects
+    _collect()
     return case.hung_up.is_set()
+
+
+class _Loop:
+    """
+    Nobody holds it but itself.
+    """
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def _collect() -> None:
+    """
+    Let go of what nobody holds. While another thread does so, `gc.collect()` does nothing and
+    returns at once, and what is let go there is in the midst of being closed.
+    """
+    gone = weakref.ref(_Loop())
+    until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def _can_be_left(scenario: Scenario, case: Case, outcome: Outcome) -> bool:

@@ -204,7 +204,7 @@ def _content(
     found = _recorded(driver, event)
     for name, value in attrs.asdict(told, recurse=False).items():
         if value is not None and getattr(found, name) != value:
-            yield f"{name}: {getattr(found, name)!r}, not {value!r}"
+            yield f"{name}: {getattr(found, name)!r}, not {value!r}: {event['attributes']}"
     expected = _cost(driver, told)
     if event["cost_usd"] != (None if expected is None else pytest.approx(expected)):
         yield f"cost: {event['cost_usd']}, not {expected}"
