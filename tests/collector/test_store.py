@@ -987,6 +987,29 @@ async def test_hostile_counts_do_not_break_sums(store: Store) -> None:
     assert await found(store, sort="duration") == [SESSION, OTHER]
 
 
+async def test_tells_who_took_part(store: Store) -> None:
+    """
+    Agents, models and hosts of the sessions that are asked for; some, where there are many.
+    """
+    source = Source(1)
+    await store.add(
+        source.batch(
+            source.begins(host={"os": {"name": "x"}}),
+            source.does(SESSION, kind="llm", agent="planner", model="small"),
+            *(source.does(SESSION, kind="llm", agent="writer", model="big") for _ in range(2)),
+            *(source.does(SESSION, name=f"step {n}", agent=f"a{n}") for n in range(30)),
+            source.does(OTHER),
+        )
+    )
+    found = await store.participants("default", [SESSION, OTHER, uuid(77)])
+    assert set(found) == {SESSION, OTHER}
+    assert found[SESSION].models == ("big", "small")
+    assert len(found[SESSION].agents) == 20
+    assert found[SESSION].hosts == ({"os": {"name": "x"}},)
+    assert found[OTHER].agents == found[OTHER].models == ()
+    assert await store.participants("nobody", [SESSION]) == {}
+
+
 async def test_an_overview_adds_up_sessions_days_and_models(store: Store, clock: Clock) -> None:
     """
     Sums, averages, days and models are those of the sessions that started in the period.

@@ -4,6 +4,7 @@ The list of sessions: what it shows, how it filters, that it lives.
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
@@ -79,11 +80,68 @@ def test_filters_combine_and_live_in_the_address(get: Get, program: Programs) ->
         ("min_cost=5", set()),
         ("since=2100-01-01", set()),
         ("until=2100-01-01", {"breakdown", "answer"}),
+        ("name=ANS", {"answer"}),
+        ("error=no+table", {"breakdown"}),
+        ("fingerprint=RuntimeError%3A+no+table+%27widgets%27", {"breakdown"}),
+        ("missing=1", {"breakdown"}),
+        ("min_duration=3&max_duration=5", {"answer"}),
+        ("min_errors=1", {"breakdown"}),
+        ("min_tokens=1&max_cost=1", {"answer"}),
     ):
         text = get(f"/?{query}").text
         shown = {name for name in ("answer", "breakdown") if f"<bdi>{name}</bdi></a>" in text}
         assert shown == found, query
         assert ("No session matches" in text) == (not found)
+
+
+def test_what_is_asked_stands_there_in_words(get: Get, program: Programs) -> None:
+    """
+    Each filter is a chip that leads to the list without it; forms carry on what they do not set.
+    """
+    answer(program(), at=now())
+    text = get("/?state=Success&min_duration=2&missing=1&fingerprint=E%3A+%23&column=cost").text
+    for said in ("at least 2 s", "records missing", "error like E: #"):
+        assert f"<bdi>{said}</bdi>" in text
+    left = "/?state=Success&amp;min_duration=2&amp;missing=1&amp;column=cost"
+    assert f'href="{left}" title="Remove this filter"' in text
+    assert text.count('<input type="hidden" name="fingerprint" value="E: #">') == 2
+
+
+def test_running_sessions_stand_on_top(get: Get, program: Programs) -> None:
+    """
+    One that runs since long ago is above newer ones that ended, and not shown twice.
+    """
+    old = program()
+    begin(old, "long ago", at=now() - 9_000 * SECOND)
+    old.send()
+    answer(program(), at=now() - 60 * SECOND)
+    text = get("/").text
+    assert text.index("<bdi>long ago</bdi>") < text.index("<bdi>answer</bdi>")
+    assert text.count("<bdi>long ago</bdi>") == 1
+    text = get("/?sort=cost").text
+    assert text.index("<bdi>answer</bdi>") < text.index("<bdi>long ago</bdi>")
+
+
+def test_columns_are_chosen_in_the_address(get: Get, http: httpx.Client, program: Programs) -> None:
+    """
+    The address says which columns there are, else what this browser keeps; unknown ones are none.
+    """
+    one = program()
+    answer(one, at=now())
+    helper = program()
+    helper.session = one.session
+    helper.host = {"os": {"hostname": "lab-1", "name": "Linux"}}
+    helper.begin(None, at=now(), inherited=True)
+    helper.send()
+    text = get("/?column=agents&column=models&column=llms&column=host&column=nonsense").text
+    for shown in ("<bdi>planner</bdi>", "<bdi>gpt-5-mini</bdi>", ">LLM calls</th>", "lab-1, Linux"):
+        assert shown in text
+    assert 'class="c-cost' not in text
+    http.cookies.set("asyncops_columns", "cost.nonsense")
+    text = get("/").text
+    assert 'class="c-cost' in text
+    assert 'class="c-tokens' not in text
+    assert 'class="c-models' in get("/?column=models").text
 
 
 def test_the_twin_takes_the_same_query(get: Get, program: Programs) -> None:

@@ -2,10 +2,12 @@
 The pages people look at: server-rendered, without a build step and without anything foreign.
 
 routes.py         which address shows what; `routes()` is what the collector calls
-sessions_page.py  session_page.py  overview_page.py      what each page shows
+sessions_page.py  session_page.py  compare_page.py  overview_page.py      what each page shows
 rendering.py      templates, answers for people and for scripts
 filters.py        the list's filters as they stand in an address
 timeline.py       a session's events as a tree, and as columns for the page's own module
+alignment.py      events of several sessions, place by place
+word_diff.py      what differs between two texts
 conversations.py  what was said to a model and by it, as messages
 payloads.py       any JSON as HTML: folded, bounded, escaped
 hosts.py          the machines a session ran on

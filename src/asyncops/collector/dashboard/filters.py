@@ -18,7 +18,40 @@ from .format import NANOS_PER_DAY, day_of
 
 __all__ = ["Filters", "Range", "address_of", "has_blanks"]
 
-NAMES = ("q", "state", "tag", "agent", "model", "since", "until", "min_cost", "sort", "cursor")
+RANGES = {
+    "duration": "Duration (s)",
+    "cost": "Cost ($)",
+    "tokens": "Tokens",
+    "events": "Events",
+    "errors": "Errors",
+}
+"""What has a least and a most: `min_duration`, `max_duration` and so on."""
+
+SAID = {
+    "q": "contains {}",
+    "state": "{}",
+    "tag": "tag {}",
+    "agent": "agent {}",
+    "model": "model {}",
+    "name": "name contains {}",
+    "error": "error contains {}",
+    "fingerprint": "error like {}",
+    "missing": "records missing",
+    "since": "from {}",
+    "until": "before {}",
+    "min_duration": "at least {} s",
+    "max_duration": "at most {} s",
+    "min_cost": "cost at least ${}",
+    "max_cost": "cost at most ${}",
+    **{
+        f"{bound}_{name}": f"{said} {{}} {name}"
+        for name in ("tokens", "events", "errors")
+        for bound, said in (("min", "at least"), ("max", "at most"))
+    },
+}
+"""Each filter in words, `{}` for its value."""
+
+NAMES = (*SAID, "column", "sort", "cursor")
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -89,31 +122,40 @@ class Filters:
 
     @property
     def first_page(self) -> str:
-        return self._without("cursor")
+        return address_of(self.kept())
+
+    @property
+    def query(self) -> str:
+        """
+        What is asked, in an address, without how it is shown.
+        """
+        return address_of(pair for pair in self.pairs if pair[0] != "column")
 
     @property
     def has_more(self) -> bool:
         """
         Whether one of those is set that the form folds away.
         """
-        return any(name not in ("q", "state", "sort", "cursor") for name, _ in self.pairs)
+        return any(name in SAID and name not in ("q", "state") for name, _ in self.pairs)
+
+    def kept(self, *names: str) -> list[tuple[str, str]]:
+        """
+        What a form has to carry on that sets *names* itself.
+        """
+        return [pair for pair in self.pairs if pair[0] not in ("cursor", *names)]
 
     @property
     def chips(self) -> list[tuple[str, str]]:
         """
         Each filter that is set, in words, with the address that does without it.
         """
-        said = {
-            "q": "contains", "since": "from", "until": "before", "min_cost": "cost at least $",
-            "state": "", "tag": "tag", "agent": "agent", "model": "model",
-        }  # fmt: skip
         found = []
         for position, (name, value) in enumerate(self.pairs):
-            if name in said:
+            if name in SAID:
                 rest = [pair for place, pair in enumerate(self.pairs) if place != position]
                 found.append(
                     (
-                        f"{said[name]} {value}".replace("$ ", "$").strip(),
+                        SAID[name].format(value),
                         address_of(pair for pair in rest if pair[0] != "cursor"),
                     )
                 )
@@ -125,19 +167,19 @@ class Filters:
         """
         if ("tag", tag) in self.pairs:
             return self.first_page
-        kept = [pair for pair in self.pairs if pair[0] != "cursor"]
-        return address_of([*kept, ("tag", tag)])
+        return address_of([*self.kept(), ("tag", tag)])
+
+    def with_one(self, name: str, value: str) -> str:
+        """
+        The address that asks for *value* as the *name*.
+        """
+        return address_of([*self.kept(name), (name, value)])
 
     def sorted_by(self, sort: str) -> str:
-        kept = [pair for pair in self.pairs if pair[0] not in ("cursor", "sort")]
-        return address_of([*kept, ("sort", "" if sort == "started" else sort)])
+        return address_of([*self.kept("sort"), ("sort", "" if sort == "started" else sort)])
 
     def page_at(self, cursor: str) -> str:
-        kept = [pair for pair in self.pairs if pair[0] != "cursor"]
-        return address_of([*kept, ("cursor", cursor)])
-
-    def _without(self, name: str) -> str:
-        return address_of(pair for pair in self.pairs if pair[0] != name)
+        return address_of([*self.kept(), ("cursor", cursor)])
 
 
 @attrs.frozen(kw_only=True)

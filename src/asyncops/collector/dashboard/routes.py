@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
+from .compare_page import show_compare
 from .overview_page import show_overview
 from .rendering import View, assets, page
 from .session_page import give_event, give_timeline, show_event, show_session, show_session_head
@@ -28,6 +29,7 @@ def routes() -> list[BaseRoute]:
     pages: dict[str, View] = {
         "/": show_sessions,
         "/fragments/sessions": show_session_rows,
+        "/compare": show_compare,
         "/overview": show_overview,
         session_page: show_session,
         f"{session_page}/head": show_session_head,

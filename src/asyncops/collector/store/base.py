@@ -27,6 +27,7 @@ __all__ = [
     "EventSummary",
     "Outcome",
     "Overview",
+    "Participants",
     "RejectedLine",
     "Repriced",
     "Repricing",
@@ -220,6 +221,21 @@ class SessionSummary:
         How many records are missing in all.
         """
         return sum(self.missing_by_reason.values())
+
+
+@attrs.frozen(kw_only=True)
+class Participants:
+    """
+    Who took part in a session: some, where there were many.
+
+    Attributes:
+        models: The one that was called most often first.
+        hosts: What its processes said of their machines.
+    """
+
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    hosts: tuple[Mapping[str, Any], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -498,6 +514,14 @@ class Store(Protocol):
         """
         Raises:
             ValueError: The cursor is not one of a list with that order.
+        """
+        ...
+
+    async def participants(
+        self, project: str, session_ids: Sequence[str]
+    ) -> Mapping[str, Participants]:
+        """
+        Who took part in these sessions, for each that there is.
         """
         ...
 

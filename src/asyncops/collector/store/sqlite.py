@@ -36,6 +36,7 @@ from .base import (
     EventSummary,
     Outcome,
     Overview,
+    Participants,
     Repricing,
     SessionDetail,
     SessionPage,
@@ -51,6 +52,7 @@ from .sqlite_reader import (
     read_key_project,
     read_keys,
     read_overview,
+    read_participants,
     read_projects,
     read_session,
     read_sessions,
@@ -419,6 +421,11 @@ class SQLiteStore:
 
     async def sessions(self, project: str, query: SessionQuery) -> SessionPage:
         return await self._read(read_sessions, project, query, self._moment())
+
+    async def participants(
+        self, project: str, session_ids: Sequence[str]
+    ) -> Mapping[str, Participants]:
+        return await self._read(read_participants, project, session_ids)
 
     async def session(self, project: str, session_id: str) -> SessionDetail:
         return await self._read(read_session, project, session_id, self._moment())

@@ -32,6 +32,7 @@ from .base import (
     EventPage,
     EventSummary,
     Overview,
+    Participants,
     SessionDetail,
     SessionPage,
     SessionQuery,
@@ -52,6 +53,7 @@ __all__ = [
     "read_key_project",
     "read_keys",
     "read_overview",
+    "read_participants",
     "read_projects",
     "read_session",
     "read_sessions",
@@ -67,6 +69,9 @@ _SUMMARY = (
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
     " s.tools, s.agents, s.errors, s.missing, s.costs_from"
 )
+MAX_PARTICIPANTS = 20
+"""How many agents, models and hosts of one session are named."""
+
 _EVENT = (
     "e.key, e.id, e.parent, e.kind, e.name, e.agent, so.id, e.state, e.started_at, e.ended_at,"
     " e.model, e.provider, e.prompt_tokens, e.completion_tokens, e.cached_tokens,"
@@ -178,6 +183,38 @@ def read_session(
             for source, pid, sdk, started_at, last_seen_at, ended, host in sources
         ),
     )
+
+
+def read_participants(
+    connection: sqlite3.Connection, project: str, session_ids: Sequence[str]
+) -> dict[str, Participants]:
+    found = {}
+    for key, session_id in connection.execute(
+        "SELECT key, id FROM sessions WHERE project = ? AND id IN (SELECT value FROM json_each(?))",
+        (project_key(connection, project), msgspec.json.encode(session_ids).decode()),
+    ).fetchall():
+        agents = connection.execute(
+            # the names of thousands of events are labels, too
+            "SELECT l.text FROM (SELECT label FROM session_labels WHERE session = ? LIMIT 500) sl"
+            " JOIN labels l ON l.key = sl.label WHERE l.kind = 'agent' ORDER BY l.text LIMIT ?",
+            (key, MAX_PARTICIPANTS),
+        )
+        models = connection.execute(
+            "SELECT l.text FROM session_models m JOIN labels l ON l.key = m.model"
+            " WHERE m.session = ? ORDER BY m.calls DESC, l.key LIMIT ?",
+            (key, MAX_PARTICIPANTS),
+        )
+        hosts = connection.execute(
+            "SELECT DISTINCT so.host FROM session_sources ss JOIN sources so ON so.key = ss.source"
+            " WHERE ss.session = ? AND so.host IS NOT NULL LIMIT ?",
+            (key, MAX_PARTICIPANTS),
+        )
+        found[session_id] = Participants(
+            agents=tuple(text for (text,) in agents),
+            models=tuple(text for (text,) in models),
+            hosts=tuple(_value(host.encode()) for (host,) in hosts),
+        )
+    return found
 
 
 def project_key(connection: sqlite3.Connection, project: str) -> int | None:
