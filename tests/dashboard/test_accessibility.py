@@ -57,6 +57,8 @@ def tell(program: Programs) -> dict[str, str]:
     return {
         "sessions": "/",
         "no sessions": "/?state=Cancelled",
+        "compare": f"/compare?ids={good.program.session},{bad.program.session}"
+        f"&event={good.events['ask']}",
         "overview": "/overview",
         "session": good.path,
         "event": good.event_path("ask"),
@@ -174,6 +176,7 @@ def test_every_page_reads_without_a_script(get: Get, program: Programs) -> None:
     said = {
         "sessions": ("breakdown", "going on", "nightly"),
         "no sessions": ("No session matches",),
+        "compare": ("planner", "only in A", "How do I cancel a task group?"),
         "overview": ("gpt-5-mini", "$0.0123"),
         "session": ("planner", "publish", "answered"),
         "event": ("How do I cancel a task group?", "asyncops", "300 ms"),
