@@ -376,9 +376,10 @@ def test_the_document_is_served_and_names_every_path_of_the_api(target: Target) 
     """
     `/api/openapi.json` has every path that answers programs.
     """
-    from asyncops.collector import api, openapi, streams
+    from asyncops.collector import api, exports, openapi, streams
 
     assert target.http.get("/api/openapi.json").json() == DOCUMENT
-    paths = {route.path for route in [*api.routes(), *streams.routes()]}  # type: ignore[attr-defined]
+    routes = [*api.routes(), *exports.routes(), *streams.routes()]
+    paths = {route.path for route in routes}  # type: ignore[attr-defined]
     assert {*DOCUMENT["paths"]} == paths
     assert [route.path for route in openapi.routes()] == ["/api/openapi.json"]  # type: ignore[attr-defined]

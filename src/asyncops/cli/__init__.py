@@ -1,5 +1,6 @@
 """
-The command line: `asyncops demo | serve | run | sessions | show | reprice | keys | doctor`.
+The command line: `asyncops demo | serve | run | sessions | show | export | import | reprice | keys
+| doctor`.
 
 A module for each command; this one puts them together. Nothing here is imported by the SDK.
 """
@@ -62,7 +63,7 @@ def app() -> cyclopts.App:
     """
     from cyclopts import App
 
-    from . import demo, doctor, keys, reprice, run, serve, sessions, show
+    from . import demo, doctor, export, import_, keys, reprice, run, serve, sessions, show
 
     commands = App(
         name="asyncops",
@@ -71,6 +72,8 @@ def app() -> cyclopts.App:
     )
     for command in (demo.demo, serve.serve, run.run, sessions.sessions, show.show):
         commands.command(command)
+    commands.command(export.export)
+    commands.command(import_.import_, name="import")
     commands.command(reprice.reprice)
     commands.command(keys.keys)
     commands.command(doctor.doctor)

@@ -8,6 +8,7 @@ implementation of it.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,34 @@ class CollectorAPI:
                 return
             asked["cursor"] = part["next"]
 
+    async def export(self, session_id: str, form: str, *, redacted: bool) -> AsyncIterator[bytes]:
+        """
+        One session as a file, part by part.
+        """
+        query = {"format": form, **({"redacted": "1"} if redacted else {})}
+        path = f"/api/sessions/{session_id}/export"
+        try:
+            async with self._http.stream("GET", path, params=query) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    self._answer(path, response)
+                async for part in response.aiter_bytes():
+                    yield part
+        except httpx.HTTPError as error:
+            raise CommandError(f"the collector stopped answering: {error!r}") from None
+
+    async def send(self, source: str, lines: bytes) -> list[str]:
+        """
+        Have records of *source* stored; returns what is wrong with those that were refused.
+        """
+        answer = await self._ask(
+            "POST",
+            "/v1/records",
+            content=gzip.compress(lines, 1),
+            headers={"Asyncops-Source": source, "Content-Encoding": "gzip"},
+        )
+        return [str(line["error"]) for line in answer["rejected"]]
+
     async def find(self, prefix: str) -> dict[str, Any]:
         """
         The one session whose id begins with *prefix*.
@@ -128,6 +157,15 @@ class CollectorAPI:
             raise CommandError(f"the collector stopped answering: {error!r}") from None
         if missing_ok and response.status_code == 404:
             return None
+        return self._answer(path, response)
+
+    def _answer(self, path: str, response: httpx.Response) -> Any:
+        """
+        What *response* says.
+
+        Raises:
+            CommandError: It is a refusal, or nothing that a collector says.
+        """
         if response.status_code == 401:
             raise CommandError("the collector wants an API key: set ASYNCOPS_API_KEY")
         try:
@@ -156,7 +194,11 @@ async def answers(endpoint: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def collector_api(
-    endpoint: str | None = None, *, db: Path | None = None, project: str = DEFAULT_PROJECT
+    endpoint: str | None = None,
+    *,
+    db: Path | None = None,
+    project: str = DEFAULT_PROJECT,
+    create: bool = False,
 ) -> AsyncIterator[CollectorAPI]:
     """
     The API of the collector at *endpoint* or, where none answers, of the database *db*.
@@ -165,6 +207,7 @@ async def collector_api(
         endpoint: Its address; that of the configuration if None.
         db: The database; the usual one if None.
         project: Whose sessions are read from the database. A collector goes by the API key.
+        create: Make the database where there is none.
 
     Raises:
         CommandError: No collector answers, and there is no database.
@@ -180,7 +223,7 @@ async def collector_api(
             yield CollectorAPI(http)
         return
     settings = CollectorSettings(db=db)
-    if not settings.db.exists():
+    if not create and not settings.db.exists():
         raise CommandError(
             f"no collector answers at {configuration.endpoint}, and there is no database"
             f" {settings.db}; start one with: asyncops serve"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -17,7 +17,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .._events import MAX_COST, Failure
@@ -58,9 +58,6 @@ MAX_REPRICED = 5_000
 MAX_REQUEST_BYTES = 16_384
 """How long the body of a request may be that is no batch of records."""
 
-EXPORT_PAGE = 200
-"""How many events an export holds in memory."""
-
 MAX_FILTER_CHARS = 1_000
 """How long the value of a filter may be."""
 
@@ -83,7 +80,6 @@ def routes() -> list[BaseRoute]:
         Route("/api/sessions", sessions),
         Route("/api/sessions/{id}", session),
         Route("/api/sessions/{id}/events", events),
-        Route("/api/sessions/{id}/export", export),
         Route("/api/overview", overview),
         Route("/api/reprice", reprice, methods=["POST"]),
         Route("/healthz", healthz),
@@ -135,48 +131,6 @@ async def events(request: Request) -> Response:
         )
     )
     return JSON({"events": [event_json(event) for event in page.events], "next": page.next})
-
-
-async def export(request: Request) -> Response:
-    store, project, session_id = _store(request), request.state.project, request.path_params["id"]
-    detail = await store.session(project, session_id)
-    return StreamingResponse(
-        _exported(store, project, session_id, detail),
-        media_type="application/json",
-        headers={"Content-Disposition": f'attachment; filename="session-{session_id}.json"'},
-    )
-
-
-async def _exported(
-    store: Store, project: str, session_id: str, detail: SessionDetail
-) -> AsyncIterator[bytes]:
-    """
-    One JSON document, event by event: a session may hold more than fits into memory.
-    """
-    yield b'{"session":%b,"events":[' % json_bytes(session_json(detail))
-    separator = b""
-    # An event that is closed meanwhile arrives anew, so open ones wait until all else is told:
-    # each appears once.
-    running: dict[str, None] = {}
-    cursor: str | None = None
-    while True:
-        page = await store.events(project, session_id, cursor=cursor, limit=EXPORT_PAGE)
-        for event in page.events:
-            if event.summary.state == "Running":
-                running[event.summary.id] = None
-                continue
-            running.pop(event.summary.id, None)
-            yield separator + json_bytes(event_json(event))
-            separator = b","
-        cursor = page.next
-        if cursor is None:
-            break
-    for event_id in running:
-        left = await store.event(project, session_id, event_id)
-        if left is not None:
-            yield separator + json_bytes(event_json(left))
-            separator = b","
-    yield b"]}"
 
 
 async def overview(request: Request) -> Response:

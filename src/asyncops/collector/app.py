@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._exceptions import ConfigurationError, SessionNotFoundError, StoreError
 from .._prices import PriceTable, own_prices
-from . import api, auth, openapi, streams
+from . import api, auth, exports, openapi, streams
 from .dashboard.rendering import error_page
 from .dashboard.routes import routes as pages
 from .ingest import records
@@ -129,6 +129,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
         routes=[
             *records.routes(),
             *api.routes(),
+            *exports.routes(),
             *openapi.routes(),
             *streams.routes(),
             *auth.routes(),

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from .._events import MAX_COST, EventKind, EventState
 from .._version import __version__
 from .api import JSON, MAX_REPRICED, MAX_SECONDS
+from .exports import FORMATS
 from .store.base import MISSING_REASONS, SessionSort, SessionState
 
 __all__ = ["DOCUMENT", "routes"]
@@ -259,6 +260,20 @@ def _post(summary: str, asked: Schema, answer: Schema, *errors: str) -> Schema:
     return {"post": what}
 
 
+def _export() -> Schema:
+    what = _get(
+        "All of it: one document, or records to import elsewhere",
+        _object({"session": _schema("SessionDetail"), "events": _list(_schema("Event"))}),
+        _ID,
+        _asked("format", {"type": "string", "enum": list(FORMATS)}),
+        _asked("redacted", {"type": "string", "enum": ["1"]}),
+    )
+    content = what["get"]["responses"]["200"]["content"]
+    for media_type, _ in FORMATS.values():
+        content.setdefault(media_type, {"schema": TEXT})
+    return what
+
+
 DOCUMENT: Schema = {
     "openapi": "3.1.0",
     "info": {"title": "asyncops collector", "version": __version__},
@@ -301,11 +316,7 @@ DOCUMENT: Schema = {
             _asked("limit", _at_most(1_000)),
             _CURSOR,
         ),
-        "/api/sessions/{id}/export": _get(
-            "All of it",
-            _object({"session": _schema("SessionDetail"), "events": _list(_schema("Event"))}),
-            _ID,
-        ),
+        "/api/sessions/{id}/export": _export(),
         "/api/sessions/{id}/stream": _get(
             "Server-sent events as it changes",
             TEXT,

@@ -28,6 +28,7 @@ __all__ = [
     "Outcome",
     "Overview",
     "Participants",
+    "RecordPage",
     "RejectedLine",
     "Repriced",
     "Repricing",
@@ -392,6 +393,17 @@ class EventPage:
 
 
 @attrs.frozen(kw_only=True)
+class RecordPage:
+    """
+    Some of the records that one session can be made of again, each with the source that says it,
+    and where the next ones begin. Their numbers are for whoever sends them to give.
+    """
+
+    records: tuple[tuple[str, Record], ...]
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
 class Day:
     """
     One UTC day's sums. `day` is `YYYY-MM-DD`; a session counts for the day it started.
@@ -564,6 +576,22 @@ class Store(Protocol):
         """
         The events of a session whose `seq` is beyond *after*, without their payloads, in order;
         all of them, or the first *limit*.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        ...
+
+    async def records(
+        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+    ) -> RecordPage:
+        """
+        Records that make the same session in a store which has nothing of it: what its sources are
+        first, then what was said of it, its events in order of arrival, how it ended, and what is
+        missing.
+
+        Args:
+            cursor: Where the page before ended (`RecordPage.next`).
 
         Raises:
             SessionNotFoundError: There is no such session.

@@ -37,6 +37,7 @@ from .base import (
     Outcome,
     Overview,
     Participants,
+    RecordPage,
     Repricing,
     SessionDetail,
     SessionPage,
@@ -44,6 +45,7 @@ from .base import (
 )
 from .changes import Changes
 from .sqlite_errors import unavailable
+from .sqlite_export import read_records
 from .sqlite_filters import Moment
 from .sqlite_reader import (
     read_event,
@@ -448,6 +450,13 @@ class SQLiteStore:
         self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
     ) -> tuple[EventSummary, ...]:
         return await self._read(read_timeline, project, session_id, after=after, limit=limit)
+
+    async def records(
+        self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200
+    ) -> RecordPage:
+        return await self._read(
+            read_records, project, session_id, self._moment(), cursor=cursor, limit=limit
+        )
 
     async def overview(
         self, project: str, *, since: int | None = None, until: int | None = None

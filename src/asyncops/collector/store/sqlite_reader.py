@@ -46,6 +46,7 @@ from .sqlite_texts import match
 from .sqlite_writer import read_statements
 
 __all__ = [
+    "keys_after",
     "project_key",
     "read_event",
     "read_events",
@@ -296,7 +297,7 @@ def read_events(
             raise ValueError(f"no cursor of a list of events: {cursor[:100]!r}")
         after = int(cursor)
     session = session_key(connection, project, session_id)
-    first, last = _keys_after(session, after)
+    first, last = keys_after(session, after)
     parameters: list[str | int]
     if q is None:
         order = "e.key"
@@ -346,7 +347,7 @@ def read_timeline(
     rows = connection.execute(
         f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
         (
-            *_keys_after(session_key(connection, project, session_id), after),
+            *keys_after(session_key(connection, project, session_id), after),
             -1 if limit is None else limit,
         ),
     )
@@ -363,7 +364,7 @@ def session_key(connection: sqlite3.Connection, project: str, session_id: str) -
     return int(row[0])
 
 
-def _keys_after(session: int, seq: int) -> tuple[int, int]:
+def keys_after(session: int, seq: int) -> tuple[int, int]:
     """
     The first and the last key that an event of that session may have which arrived after *seq*.
     """
