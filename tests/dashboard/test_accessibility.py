@@ -58,7 +58,7 @@ def tell(program: Programs) -> dict[str, str]:
         "sessions": "/",
         "no sessions": "/?state=Cancelled",
         "compare": f"/compare?ids={good.program.session},{bad.program.session}"
-        f"&event={good.events['ask']}",
+        f"&step=A-{good.events['ask']}",
         "overview": "/overview",
         "session": good.path,
         "event": good.event_path("ask"),

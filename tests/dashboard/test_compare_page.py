@@ -91,7 +91,7 @@ def test_two_runs_side_by_side(get: Get, program: Programs) -> None:
     assert f"/sessions/{other.session}?event={asked}" in rows["ask"]
     assert "not here" not in rows["planner"]
 
-    opened = get(f"/compare?ids={ids}&event={asked}").text
+    opened = get(f"/compare?ids={ids}&step=A-{one.events['ask']}").text
     assert "<del> cancel</del><ins> leave</ins>" in opened
     assert "only in <b>A</b>" in opened  # what only the first has answered
     only = get(f"/compare?ids={ids}&only=differences").text

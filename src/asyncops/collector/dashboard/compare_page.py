@@ -54,7 +54,7 @@ TEXTS = {
 async def show_compare(request: Request) -> Response:
     given = request.query_params.getlist("ids")
     ids = list(dict.fromkeys(filter(None, (id for text in given for id in text.split(",")))))
-    event_id = request.query_params.get("event") or ""
+    step = request.query_params.get("step") or ""
     only = request.query_params.get("only") == "differences"
     if len(given) > 1:  # the list's form without a script
         return RedirectResponse("/compare" + _address(ids), 303)
@@ -78,9 +78,7 @@ async def show_compare(request: Request) -> Response:
         _fact("Models", [", ".join(sorted(named[id].models)) for id in ids]),
         _fact("Tags", [", ".join(session.tags) for session in sessions]),
     ]
-    opened = next(
-        (row for row in rows if any(event and event.id == event_id for event in row.events)), None
-    )
+    opened = next((row for row in rows if _step(row) == step), None)
     texts: list[dict[str, Any]] = []
     if opened is not None:
         details = [
@@ -102,8 +100,8 @@ async def show_compare(request: Request) -> Response:
         "texts": texts,
         "address": _address(ids),
         "address_of_differences": _address(ids, only="differences"),
-        "address_of_row": lambda event: _address(
-            ids, only="differences" if only else "", event=event
+        "address_of_step": lambda step: _address(
+            ids, only="differences" if only else "", step=step
         ),
     }
     return render(request, "compare.html", context)
@@ -230,11 +228,20 @@ def _place(row: AlignedRow, compared: Sequence[dict[str, _Event]]) -> dict[str, 
     return {
         "row": row,
         "event": row.one,
+        "step": _step(row),
         "depth": min(row.depth, 12),
         "cells": [_cell(event, row.events[0], at) for at, event in enumerate(row.events)],
         "words": found,
         "differs": bool(found) or not row.everywhere,
     }
+
+
+def _step(row: AlignedRow) -> str:
+    """
+    What a row is called in an address: its first event, and whose that is.
+    """
+    at = next(at for at, event in enumerate(row.events) if event is not None)
+    return f"{LETTERS[at]}-{row.one.id}"
 
 
 def _cell(event: EventSummary | None, first: EventSummary | None, at: int) -> dict[str, Any]:
