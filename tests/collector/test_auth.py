@@ -278,17 +278,63 @@ def test_leads_nowhere_else(key: str, http: httpx.Client, wanted: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
+@pytest.mark.anyio
+async def test_without_keys_every_project_can_be_looked_at(database: Path) -> None:
+    """
+    On its own machine a cookie chooses among the projects there are, for reading; what programs
+    send goes to their own.
+    """
+    app = create_app(CollectorSettings())
+    app.state.store = store = SQLiteStore(database)
+    try:
+        source = Source(project="mine")
+        await store.add(source.batch(source.starts(SESSION)))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            for cookie, seen in (("mine", [SESSION]), ("yours", []), ("default", []), ("", [])):
+                headers = {"Cookie": f"asyncops_project={cookie}"}
+                found = (await http.get("/api/sessions", headers=headers)).json()["sessions"]
+                assert [session["id"] for session in found] == seen
+            other = Source()
+            await http.post(
+                "/v1/records",
+                content=lines(other.starts(uuid(2))),
+                headers={"Asyncops-Source": other.id, "Cookie": "asyncops_project=mine"},
+            )
+            (session,) = (await http.get("/api/sessions")).json()["sessions"]
+            assert (session["id"], session["project"]) == (uuid(2), "default")
+    finally:
+        await store.aclose()
+
+
+def test_a_visitor_has_several_keys() -> None:
+    """
+    Who comes again with another key has both, under a new token; the old one is worthless.
+    """
+    visitors = Visitors()
+    first = visitors.enter(b"one")
+    second = visitors.enter(b"two", before=first)
+    assert visitors.keys(second) == (b"one", b"two")
+    assert visitors.keys(first) == ()
+    token = second
+    for number in range(30):
+        token = visitors.enter(str(number).encode(), before=token)
+    assert len(visitors.keys(token)) == 20
+    visitors.leave(token)
+    assert visitors.keys(token) == ()
+
+
 def test_visitors_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A token opens for its hours and no longer, and an unknown one never.
     """
     visitors = Visitors()
     token = visitors.enter(b"hash")
-    assert visitors.key_hash(token) == b"hash"
-    assert visitors.key_hash(token + "x") is None
+    assert visitors.keys(token) == (b"hash",)
+    assert visitors.keys(token + "x") == ()
     late = time.monotonic() + 12 * 3600 + 1
     monkeypatch.setattr(time, "monotonic", lambda: late)
-    assert visitors.key_hash(token) is None
+    assert visitors.keys(token) == ()
 
 
 # -- hosts ------------------------------------------------------------------------------------

@@ -132,7 +132,6 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
             *exports.routes(),
             *openapi.routes(),
             *streams.routes(),
-            *auth.routes(),
             *pages(),
         ],
         middleware=[
@@ -151,6 +150,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
     app.state.prices = PriceTable(settings.prices)
     app.state.intake = Intake(settings.limits)
     app.state.streams = streams.Streams(settings.max_streams)
+    app.state.keys = auth.Keys()
     app.state.visitors = auth.Visitors()
     return app
 

@@ -1,10 +1,12 @@
 """
-Who may ask for what: API keys, the browser's sign-in, and the `Host` header.
+Who may ask for what: API keys, the browser's cookie, and the `Host` header.
 
-Without any key the collector serves project `default` to this machine alone. With keys every
-request needs one: programs send it as `Authorization: Bearer ...`; a browser gives it once to the
-sign-in form and gets a cookie that holds a random token, never the key. Writing takes the header,
-so no page elsewhere can write by way of somebody's cookie.
+Without any key the collector serves this machine alone, and all of it. With keys every request
+needs one: programs send it as `Authorization: Bearer ...`; a browser gives it once to the sign-in
+form (dashboard/sign_in_page.py) and gets a cookie that holds a random token, never the key.
+
+What changes something and bears no such header must come from one of our own pages, or from no
+page at all: no page elsewhere can write by way of somebody's cookie, or of somebody's machine.
 """
 
 from __future__ import annotations
@@ -16,34 +18,43 @@ import secrets
 import time
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._exceptions import StoreError
 from .api import JSON
-from .dashboard.rendering import render
 from .store.base import Store
 
 __all__ = [
     "DEFAULT_PROJECT",
+    "PROJECT_COOKIE",
+    "VISIT_COOKIE",
     "AuthMiddleware",
     "HostMiddleware",
+    "Keys",
     "Visitors",
+    "cookie",
+    "hash_of",
     "is_loopback",
-    "routes",
+    "refuse_foreign",
+    "set_cookie",
+    "wants_page",
 ]
 
 DEFAULT_PROJECT = "default"
 """Whose records are those that come without a key."""
 
-COOKIE = "asyncops_session"
+VISIT_COOKIE = "asyncops_session"
+
+PROJECT_COOKIE = "asyncops_project"
+"""Which of the projects that are open to the browser it looks at; it opens none."""
 
 VISIT_SECONDS = 12 * 3600.0
 """How long a browser stays signed in."""
@@ -51,15 +62,17 @@ VISIT_SECONDS = 12 * 3600.0
 MAX_VISITORS = 10_000
 """How many browsers are signed in at once; the first ones are forgotten beyond that."""
 
+MAX_VISITOR_KEYS = 20
+"""With how many keys one browser is signed in at once; the first ones are forgotten beyond that."""
+
 REMEMBER_SECONDS = 1.0
 """How long an answer of the store about keys is trusted: other processes change them."""
 
 MAX_REMEMBERED = 10_000
 
-MAX_FORM_BYTES = 16_384
-
 _PUBLIC = ("/static/",)
 _PUBLIC_PATHS = frozenset({"/healthz", "/sign-in", "/sign-out"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROGRAMS = ("/api/", "/v1/", "/metrics", "/healthz")
 
 
@@ -145,37 +158,40 @@ class Visitors:
     The browsers that are signed in, by the hash of their cookie's token.
     """
 
-    _known: dict[bytes, tuple[bytes, float]] = attrs.field(factory=dict, init=False)
+    _known: dict[bytes, tuple[tuple[bytes, ...], float]] = attrs.field(factory=dict, init=False)
 
-    def enter(self, key_hash: bytes) -> str:
+    def enter(self, key_hash: bytes, before: str = "") -> str:
         """
-        The token of a new visitor, who came with the key that has this hash.
+        The token of a visitor who came with the key that has this hash.
+
+        Args:
+            before: The token the visitor had so far, worthless from now on; its keys stay good.
         """
+        keys = [known for known in self.keys(before) if known != key_hash]
+        self.leave(before)
         while len(self._known) >= MAX_VISITORS:
             del self._known[next(iter(self._known))]
         token = secrets.token_urlsafe(32)
-        self._known[_hash(token)] = (key_hash, time.monotonic() + VISIT_SECONDS)
+        until = time.monotonic() + VISIT_SECONDS
+        self._known[hash_of(token)] = ((*keys, key_hash)[-MAX_VISITOR_KEYS:], until)
         return token
 
-    def key_hash(self, token: str) -> bytes | None:
+    def keys(self, token: str) -> tuple[bytes, ...]:
         """
-        The hash of the key with which the visitor that has *token* came.
+        The hashes of the keys with which the visitor that has *token* came, the last one last.
         """
-        found = self._known.get(_hash(token))
-        if found is None:
-            return None
-        key_hash, until = found
-        if time.monotonic() < until:
-            return key_hash
-        del self._known[_hash(token)]
-        return None
+        keys, until = self._known.get(hash_of(token), ((), 0.0))
+        if keys and time.monotonic() >= until:
+            self.leave(token)
+            return ()
+        return keys
 
     def leave(self, token: str) -> None:
-        self._known.pop(_hash(token), None)
+        self._known.pop(hash_of(token), None)
 
 
 @attrs.define(eq=False)
-class _Keys:
+class Keys:
     """
     What the store says about keys, asked at most once in `REMEMBER_SECONDS` per question.
     """
@@ -190,6 +206,12 @@ class _Keys:
 
     async def project(self, store: Store, key_hash: bytes) -> str | None:
         return await self._ask(store, key_hash)
+
+    def forget(self) -> None:
+        """
+        Ask anew: a key was made or revoked here.
+        """
+        self._answers.clear()
 
     async def _ask(self, store: Store, key_hash: bytes | None) -> str | None:
         now = time.monotonic()
@@ -208,7 +230,10 @@ class _Keys:
 
 class AuthMiddleware:
     """
-    Finds out whose request it is (`request.state.project`), or refuses it.
+    Finds out whose request it is, or refuses it.
+
+    What is behind it reads from `request.state`: `project`, whose records are meant; `projects`,
+    those among which the browser may choose; `by_key`, whether a key opened them.
 
     Args:
         trusted_project: Answer every request for this project, without a key.
@@ -217,7 +242,6 @@ class AuthMiddleware:
     def __init__(self, app: ASGIApp, *, trusted_project: str | None = None) -> None:
         self.app = app
         self.trusted_project = trusted_project
-        self.keys = _Keys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -226,45 +250,44 @@ class AuthMiddleware:
         path = scope["path"]
         if path not in _PUBLIC_PATHS and not path.startswith(_PUBLIC):
             try:
-                project = await self._project(Request(scope))
+                state = await self._state(Request(scope))
             except StoreError as error:
                 refusal: Response | None = JSON({"error": str(error)}, 503, {"Retry-After": "1"})
             except HTTPException as error:
                 refusal = self._refusal(scope, error)
             else:
                 refusal = None
-                scope.setdefault("state", {})["project"] = project
+                scope.setdefault("state", {}).update(state)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    async def _project(self, request: Request) -> str:
+    async def _state(self, request: Request) -> dict[str, Any]:
+        if request.method not in _READING and "authorization" not in request.headers:
+            refuse_foreign(request)
         if self.trusted_project is not None:
-            return self.trusted_project
+            found: tuple[str, ...] = (self.trusted_project,)
+            return {"project": self.trusted_project, "projects": found, "by_key": False}
         store: Store = request.app.state.store
-        if not await self.keys.required(store):
+        keys: Keys = request.app.state.keys
+        if not await keys.required(store):
             if request.client is None or not is_loopback(request.client.host):
                 raise HTTPException(403, "without API keys this collector serves its machine only")
-            return DEFAULT_PROJECT
-        key_hash = self._key_hash(request)
-        project = None if key_hash is None else await self.keys.project(store, key_hash)
-        if project is None:  # no word on whether the key is wrong, revoked or none at all
+            if is_for_programs(request.url.path) and "cookie" not in request.headers:
+                found = (DEFAULT_PROJECT,)
+            else:
+                found = tuple(sorted({DEFAULT_PROJECT, *await store.projects()}))
+            return {**_chosen(request, found, DEFAULT_PROJECT), "by_key": False}
+        opened = [await keys.project(store, key_hash) for key_hash in _key_hashes(request)]
+        found = tuple(sorted({project for project in opened if project is not None}))
+        if not found:  # no word on whether the key is wrong, revoked or none at all
             raise HTTPException(
                 401,
                 "a valid API key is needed: Authorization: Bearer aops_...",
                 {"WWW-Authenticate": "Bearer"},
             )
-        return project
-
-    def _key_hash(self, request: Request) -> bytes | None:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            return _hash(key.strip()) if scheme.lower() == "bearer" else None
-        if request.method in ("GET", "HEAD") and not request.url.path.startswith("/v1/"):
-            visitors: Visitors = request.app.state.visitors
-            return visitors.key_hash(_token(request))
-        return None
+        return {**_chosen(request, found, found[0]), "by_key": True}
 
     def _refusal(self, scope: Scope, error: HTTPException) -> Response:
         if error.status_code == 401 and scope["method"] == "GET" and wants_page(scope):
@@ -274,59 +297,32 @@ class AuthMiddleware:
         return JSON({"error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
-# -- the browser's way in ---------------------------------------------------------------------
+def _chosen(request: Request, projects: tuple[str, ...], default: str) -> dict[str, Any]:
+    wanted = default
+    # records go to the project that is meant by them, whatever a browser looks at
+    if not request.url.path.startswith("/v1/"):
+        wanted = unquote(cookie(request, PROJECT_COOKIE))
+    return {"project": wanted if wanted in projects else default, "projects": projects}
 
 
-def routes() -> list[BaseRoute]:
-    """
-    What the collector serves from here.
-    """
-    return [
-        Route("/sign-in", show_form, methods=["GET"]),
-        Route("/sign-in", sign_in, methods=["POST"]),
-        Route("/sign-out", sign_out, methods=["POST"]),
-    ]
-
-
-async def show_form(request: Request) -> Response:
-    wanted = _own_path(request.query_params.get("next", ""))
-    return render(request, "sign_in.html", {"next": wanted, "error": None}, 200)
-
-
-async def sign_in(request: Request) -> Response:
-    _refuse_foreign(request)
-    form = await _form(request)
-    wanted = _own_path(form.get("next", ""))
-    key_hash = _hash(form.get("key", "").strip())
-    store: Store = request.app.state.store
-    if await store.project_of_key(key_hash) is None:
-        context = {"next": wanted, "error": "That key opens nothing here."}
-        return render(request, "sign_in.html", context, 401)
+def _key_hashes(request: Request) -> tuple[bytes, ...]:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        return (hash_of(key.strip()),) if scheme.lower() == "bearer" else ()
+    path = request.url.path
+    # by cookie the API is read, and the forms of our own pages are sent
+    if path.startswith("/v1/") or (request.method not in _READING and is_for_programs(path)):
+        return ()
     visitors: Visitors = request.app.state.visitors
-    response = RedirectResponse(wanted, 303)
-    response.set_cookie(
-        COOKIE,
-        visitors.enter(key_hash),
-        max_age=int(VISIT_SECONDS),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return response
+    return visitors.keys(cookie(request, VISIT_COOKIE))
 
 
-async def sign_out(request: Request) -> Response:
-    _refuse_foreign(request)
-    visitors: Visitors = request.app.state.visitors
-    visitors.leave(_token(request))
-    response = RedirectResponse("/sign-in", 303)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return response
-
-
-def _refuse_foreign(request: Request) -> None:
+def refuse_foreign(request: Request) -> None:
     """
-    Refuse a form that a page of another site sent: it must not sign anybody in, or out.
+    Refuse what a page of another site sent.
+
+    Raises:
+        HTTPException: It did.
     """
     site = request.headers.get("sec-fetch-site")
     if site is None:
@@ -340,36 +336,30 @@ def _refuse_foreign(request: Request) -> None:
         raise HTTPException(403, "this form was sent from another site")
 
 
-async def _form(request: Request) -> dict[str, str]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, "that is more than the form has", {"Connection": "close"})
-    try:
-        fields = parse_qs(body.decode("latin-1"), max_num_fields=20)
-    except ValueError:
-        raise HTTPException(400, "that is more than the form has") from None
-    return {name: values[0] for name, values in fields.items()}
-
-
-def _own_path(wanted: str) -> str:
+def cookie(request: Request, name: str) -> str:
     """
-    *wanted* if it is an address on this collector, else the first page.
+    What the browser sends under *name*; empty if that is nothing.
     """
-    # browsers read a backslash as a slash and leave out control characters
-    if not wanted.startswith("//") and wanted.startswith("/"):
-        return wanted if wanted.isprintable() and "\\" not in wanted else "/"
-    return "/"
-
-
-def _token(request: Request) -> str:
     try:
-        morsel = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(request.headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if morsel is None else morsel.value
 
 
-def _hash(text: str) -> bytes:
+def set_cookie(request: Request, response: Response, name: str, value: str) -> None:
+    """
+    Give the browser a cookie that no script reads and that comes along from our own pages alone.
+    """
+    # a proxy that speaks TLS for us is known by what the browser says of its own page
+    secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
+    response.set_cookie(
+        name, value, max_age=int(VISIT_SECONDS), httponly=True, samesite="strict", secure=secure
+    )
+
+
+def hash_of(text: str) -> bytes:
+    """
+    What is kept in place of a key or a token.
+    """
     return hashlib.sha256(text.encode(errors="replace")).digest()

@@ -84,9 +84,10 @@ def render(
     """
     common = {
         "project": getattr(request.state, "project", None),
+        "projects": getattr(request.state, "projects", ()),
+        "signed_in": getattr(request.state, "by_key", False),
         "page": None,
         "now": time.time_ns(),
-        "signed_in": "asyncops_session" in request.cookies,
     }
     html = environment.get_template(name).render({**common, **context})
     return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})

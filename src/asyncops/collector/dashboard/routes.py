@@ -12,10 +12,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from .compare_page import show_compare
+from .keys_page import make_key, revoke_key, show_keys
 from .overview_page import show_overview
 from .rendering import View, assets, page
 from .session_page import give_event, give_timeline, show_event, show_session, show_session_head
 from .sessions_page import show_session_rows, show_sessions
+from .sign_in_page import choose_project, show_form, sign_in, sign_out
 
 __all__ = ["routes"]
 
@@ -31,13 +33,23 @@ def routes() -> list[BaseRoute]:
         "/fragments/sessions": show_session_rows,
         "/compare": show_compare,
         "/overview": show_overview,
+        "/keys": show_keys,
+        "/sign-in": show_form,
         session_page: show_session,
         f"{session_page}/head": show_session_head,
         f"{session_page}/timeline.json": give_timeline,
         f"{session_page}/events/{{event_id}}.json": give_event,
         f"{session_page}/events/{{event_id}}": show_event,
     }
+    forms: dict[str, View] = {
+        "/keys": make_key,
+        "/keys/{key_id}/revoke": revoke_key,
+        "/project": choose_project,
+        "/sign-in": sign_in,
+        "/sign-out": sign_out,
+    }
     return [
         *(Route(path, page(view), middleware=compressed) for path, view in pages.items()),
+        *(Route(path, page(view), methods=["POST"]) for path, view in forms.items()),
         Route("/static/{digest}/{name}", assets.respond, middleware=compressed),
     ]
