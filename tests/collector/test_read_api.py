@@ -355,6 +355,8 @@ def test_filters_as_the_address_says(http: httpx.Client) -> None:
         ("/api/sessions?" + "tag=x&" * 51, "tag"),
         (f"/api/sessions/{SESSION}/events?cursor=x", "cursor"),
         (f"/api/sessions/{SESSION}/events?limit=1001", "limit"),
+        (f"/api/sessions/{SESSION}/timeline?cursor=x", "cursor"),
+        (f"/api/sessions/{SESSION}/timeline?limit=10001", "limit"),
         (f"/api/sessions/{SESSION}/stream?after=x", "after"),
         ("/api/overview?since=x", "since"),
     ],
@@ -368,7 +370,29 @@ def test_names_the_parameter_that_makes_no_sense(story: httpx.Client, path: str,
     assert answer.json()["error"].startswith(f"{name} must be ")
 
 
-@pytest.mark.parametrize("part", ["", "/events", "/export", "/stream"])
+def test_events_without_their_payloads_and_one_by_one(http: httpx.Client) -> None:
+    """
+    The timeline has of each event all but what went in and came out; one alone has everything.
+    """
+    tell_story(http)
+    events = get(http, f"/api/sessions/{SESSION}/events")["events"]
+    timeline = get(http, f"/api/sessions/{SESSION}/timeline")
+    assert timeline["next"] is None
+    assert [event["id"] for event in timeline["events"]] == [event["id"] for event in events]
+    for full, short in zip(events, timeline["events"], strict=True):
+        assert short == {key: full[key] for key in short}
+        assert short.keys() < full.keys()
+        assert get(http, f"/api/sessions/{SESSION}/events/{full['id']}") == full
+    page = get(http, f"/api/sessions/{SESSION}/timeline", limit=2)
+    assert page["events"] == timeline["events"][:2]
+    rest = get(http, f"/api/sessions/{SESSION}/timeline", limit=2, cursor=page["next"])
+    assert rest == {"events": timeline["events"][2:], "next": None}
+    missing = http.get(f"/api/sessions/{SESSION}/events/ffffffffffffffff")
+    assert missing.status_code == 404
+    assert missing.json() == {"error": "the session has no such event"}
+
+
+@pytest.mark.parametrize("part", ["", "/events", "/events/a", "/timeline", "/export", "/stream"])
 def test_says_that_a_session_is_not_there(story: httpx.Client, part: str) -> None:
     """
     What belongs to no session is not found, in JSON.

@@ -26,7 +26,8 @@ __all__ = ["CollectorAPI", "answers", "collector_api"]
 _IN_AN_ID = re.compile(r"[0-9a-f-]+")
 
 PAGE = 500
-"""How much is asked for at once."""
+LONG_PAGE = 10_000
+"""How much is asked for at once, and where that is little."""
 
 
 class CollectorAPI:
@@ -70,10 +71,26 @@ class CollectorAPI:
         """
         All events of a session in order of arrival.
         """
+        return await self._all(f"/api/sessions/{session_id}/events", limit=PAGE)
+
+    async def timeline(self, session_id: str) -> list[dict[str, Any]]:
+        """
+        The same without what went in and came out.
+        """
+        return await self._all(f"/api/sessions/{session_id}/timeline", limit=LONG_PAGE)
+
+    async def event(self, session_id: str, event_id: str) -> dict[str, Any]:
+        """
+        One event with all that is known of it.
+        """
+        found: dict[str, Any] = await self._get(f"/api/sessions/{session_id}/events/{event_id}", {})
+        return found
+
+    async def _all(self, path: str, *, limit: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        query = {"limit": str(PAGE)}
+        query = {"limit": str(limit)}
         while True:
-            answer = await self._get(f"/api/sessions/{session_id}/events", query)
+            answer = await self._get(path, query)
             found += answer["events"]
             if answer["next"] is None:
                 return found

@@ -25,6 +25,7 @@ __all__ = [
     "console",
     "cost",
     "cost_sources",
+    "dollars",
     "event_cost",
     "how_long",
     "multiline",
@@ -126,12 +127,19 @@ def how_long(milliseconds: float | None) -> str:
     return "" if milliseconds is None else duration(milliseconds * 1e6)
 
 
+def dollars(amount: float) -> Decimal:
+    """
+    An amount as the API gives it, exact.
+    """
+    return Decimal(str(amount))
+
+
 def cost(session: Mapping[str, Any]) -> str:
     """
     What a session cost; `unknown` where nobody knows what its LLM calls did.
     """
     if session["cost_usd"] is not None:
-        return amount_of(Decimal(str(session["cost_usd"])), "$")
+        return amount_of(dollars(session["cost_usd"]), "$")
     return "unknown" if session["costs_unknown"] else ""
 
 
@@ -150,7 +158,7 @@ def event_cost(event: Mapping[str, Any]) -> str:
     """
     if event["cost_usd"] is None:
         return ""
-    amount = amount_of(Decimal(str(event["cost_usd"])), "$")
+    amount = amount_of(dollars(event["cost_usd"]), "$")
     return f"{amount} ({one_line(event['cost_source'])})"
 
 

@@ -52,6 +52,9 @@ MAX_SESSIONS = 500
 MAX_EVENTS = 1_000
 """How many events one page may have."""
 
+MAX_TIMELINE = 10_000
+"""How many of them without their payloads."""
+
 MAX_REPRICED = 5_000
 """How many calls of models one request may have priced anew."""
 
@@ -80,6 +83,8 @@ def routes() -> list[BaseRoute]:
         Route("/api/sessions", sessions),
         Route("/api/sessions/{id}", session),
         Route("/api/sessions/{id}/events", events),
+        Route("/api/sessions/{id}/events/{event}", event),
+        Route("/api/sessions/{id}/timeline", timeline),
         Route("/api/overview", overview),
         Route("/api/reprice", reprice, methods=["POST"]),
         Route("/healthz", healthz),
@@ -131,6 +136,33 @@ async def events(request: Request) -> Response:
         )
     )
     return JSON({"events": [event_json(event) for event in page.events], "next": page.next})
+
+
+async def event(request: Request) -> Response:
+    store, session_id = _store(request), request.path_params["id"]
+    found = await store.event(request.state.project, session_id, request.path_params["event"])
+    if found is None:
+        raise HTTPException(404, "the session has no such event")
+    return JSON(event_json(found))
+
+
+async def timeline(request: Request) -> Response:
+    """
+    Events without what went in and came out: all that a tree or a waterfall needs.
+    """
+    after = request.query_params.get("cursor") or "0"
+    if not (after.isascii() and after.isdecimal() and len(after) <= 10):
+        raise _bad("cursor", "what `next` of the page before said")
+    limit = _whole("limit", request.query_params.get("limit"), default=1_000, most=MAX_TIMELINE)
+    found = await _store(request).timeline(
+        request.state.project, request.path_params["id"], after=int(after), limit=limit
+    )
+    return JSON(
+        {
+            "events": [event_json(each) for each in found],
+            "next": str(found[-1].seq) if len(found) == limit else None,
+        }
+    )
 
 
 async def overview(request: Request) -> Response:

@@ -128,7 +128,7 @@ COST = {
     "table": _or_null(TEXT),
 }
 TOOL_CALL = {"id": TEXT, "event_id": _or_null(TEXT)}
-EVENT = {
+EVENT_SUMMARY = {
     "id": TEXT,
     "seq": COUNT,
     "parent_id": _or_null(TEXT),
@@ -151,6 +151,9 @@ EVENT = {
     "cost_source": _or_null({"type": "string", "enum": ["provider", "computed", "unknown"]}),
     "cost_table": _or_null(TEXT),
     "error": _or_null(TEXT),
+}
+EVENT = {
+    **EVENT_SUMMARY,
     "params": ANY,
     "returns": ANY,
     "failure": _or_null(_schema("Failure")),
@@ -226,6 +229,7 @@ def _at_most(most: int) -> Schema:
 
 _SINCE, _UNTIL = _asked("since", TIME), _asked("until", TIME)
 _ID = {"name": "id", "in": "path", "required": True, "schema": TEXT}
+_EVENT_ID = {"name": "event", "in": "path", "required": True, "schema": TEXT}
 _CURSOR = _asked("cursor", TEXT)
 
 
@@ -316,6 +320,16 @@ DOCUMENT: Schema = {
             _asked("limit", _at_most(1_000)),
             _CURSOR,
         ),
+        "/api/sessions/{id}/events/{event}": _get(
+            "One of its events", _schema("Event"), _ID, _EVENT_ID
+        ),
+        "/api/sessions/{id}/timeline": _get(
+            "Its events without what went in and came out, in order of arrival",
+            _object({"events": _list(_schema("EventSummary")), "next": _or_null(TEXT)}),
+            _ID,
+            _asked("limit", _at_most(10_000)),
+            _CURSOR,
+        ),
         "/api/sessions/{id}/export": _export(),
         "/api/sessions/{id}/stream": _get(
             "Server-sent events as it changes",
@@ -349,6 +363,7 @@ DOCUMENT: Schema = {
             ),
             "CostSource": _object(COST_SOURCE),
             "Event": _object(EVENT),
+            "EventSummary": _object(EVENT_SUMMARY),
             "Failure": _object(FAILURE),
         },
         "responses": {

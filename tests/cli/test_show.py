@@ -1,0 +1,297 @@
+"""
+`asyncops show`: a session as a tree to scale, and what it says where that is not enough.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+
+import httpx
+import pytest
+from commands import Commands, free_port, wait_for
+from rich.cells import cell_len
+
+from asyncops.cli.session_tree import Scale
+
+PROGRAM = r"""
+import os, signal, sys, time
+import asyncops
+
+if sys.argv[1] == "failing":
+    try:
+        with asyncops.session("failing", tags=["x"]):
+            with asyncops.agent("planner"):
+                time.sleep(0.15)
+                with asyncops.llm("chat", model="m-1", provider="here", prompt=[
+                    {"role": "user", "content": "how many?"}
+                ]) as call:
+                    call.prompt_tokens, call.completion_tokens = 1200, 34
+                    call.cached_tokens, call.reasoning_tokens = 1000, 12
+                    call.cost = asyncops.Cost("0.0125")
+                    call.completion = {"role": "assistant", "content": None, "tool_calls": [
+                        {"id": "call_1", "type": "function",
+                         "function": {"name": "lookup", "arguments": '{"word": "zebra"}'}}
+                    ]}
+            with asyncops.agent("worker \u65e5\u672c\u8a9e"):
+                for number in range(3):
+                    try:
+                        with asyncops.tool("lookup"):
+                            raise KeyError(f"key {number}")
+                    except KeyError:
+                        pass
+                with asyncops.action("last"):
+                    try:
+                        {}["zebra"]
+                    except KeyError as error:
+                        raise LookupError("no animal") from error
+    except LookupError:
+        pass
+elif sys.argv[1] == "large":
+    with asyncops.session("large"):
+        for number in range(30):
+            with asyncops.agent(f"agent {number}"):
+                for _ in range(50):
+                    with asyncops.tool("step"):
+                        pass
+                if number == 29:
+                    with asyncops.tool("odd one"):
+                        pass
+else:
+    asyncops.init(auto_start_session=False)
+    with asyncops.session("killed"):
+        with asyncops.agent("planner"):
+            with asyncops.tool("endless"):
+                time.sleep(1.5)
+                print("open", flush=True)
+                time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """
+    Three sessions in the database, and no collector.
+    """
+    asyncops = Commands(tmp_path_factory.mktemp("shown"), free_port())
+    program = asyncops.script(PROGRAM)
+    with asyncops.collector():
+        assert asyncops.python(program, "failing").returncode == 0
+        assert asyncops.python(program, "large").returncode == 0
+        with subprocess.Popen(
+            [*asyncops.arguments()[:1], program, "killed"],
+            env=asyncops.environment,
+            cwd=asyncops.directory,
+            stdout=subprocess.PIPE,
+        ) as killed:
+            assert killed.stdout is not None
+            assert killed.stdout.readline() == b"open\n"
+            killed.kill()
+        wait_for(lambda: _states(asyncops) == {"Fail", "Success", "Indeterminate"})
+        wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
+    return asyncops
+
+
+def _states(asyncops: Commands) -> set[str]:
+    return {session["state"] for session in asyncops.get("/api/sessions").json()["sessions"]}
+
+
+def _id(asyncops: Commands, name: str) -> str:
+    return next(str(each["id"]) for each in asyncops.sessions() if each["name"] == name)
+
+
+def _shown(asyncops: Commands, name: str, *options: str) -> str:
+    done = asyncops("show", _id(asyncops, name), *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_bars_are_to_scale(recorded: Commands) -> None:
+    """
+    One begins where the one before it ended; all are as long as they lasted.
+    """
+    lines = _shown(recorded, "failing").splitlines()
+    planner = next(line for line in lines if "── agent  planner" in line)
+    worker = next(line for line in lines if "worker 日本語" in line and "──" in line)
+    assert re.search(r"━{20,}╸?$", planner)
+    assert cell_len(worker) > cell_len(planner) - 2
+    assert worker.rstrip()[-1] in "╺╸━"
+
+
+def test_the_head_says_who_says_what_it_cost_and_what_the_tokens_were(recorded: Commands) -> None:
+    """
+    Cost with provenance, tokens with those that were cached and thought, agents with their share.
+    """
+    said = _shown(recorded, "failing")
+    assert "$0.0125  said by the provider" in said
+    assert "1,200 → 34  (1,000 cached, 12 reasoning)" in said
+    assert "7: 2 agents, 1 LLM call, 3 tools, 1 action" in said
+    planner = next(line for line in said.splitlines() if line.startswith("planner"))
+    assert planner.split()[-1] == "$0.0125"
+
+
+def test_a_failure_is_told_where_it_came_from(recorded: Commands) -> None:
+    """
+    With its cause chain in full once, in the tree in one line, and marked on all it went through.
+    """
+    said = _shown(recorded, "failing")
+    assert said.count("caused by KeyError: 'zebra'") == 1
+    assert "LookupError: no animal" in said
+    tree = said[said.index("├── ") :].splitlines()
+    last = next(n for n, line in enumerate(tree) if "action ✗ last" in line)
+    assert "no animal" in tree[last + 1]
+    worker = next(n for n, line in enumerate(tree) if "agent  ✗ worker" in line)
+    assert "no animal" not in tree[worker + 1]
+
+
+def test_errors_alone(recorded: Commands) -> None:
+    """
+    What failed and what it happened in, then each kind of failure in full, with how often.
+    """
+    said = _shown(recorded, "failing", "--errors")
+    assert "planner" not in said
+    assert "3 times, first in tool lookup" in said
+    assert "KeyError: 'key 0'" in said
+    assert "once, in action last" in said
+    assert "caused by KeyError: 'zebra'" in said
+    assert "nothing failed" in _shown(recorded, "large", "--errors")
+
+
+def test_one_event_in_full(recorded: Commands) -> None:
+    """
+    The conversation in turns, tokens, cost; by the end of its id as well; its JSON twin.
+    """
+    _, events = recorded.session(_id(recorded, "failing"))
+    call = next(event for event in events if event["kind"] == "llm")
+    said = _shown(recorded, "failing", "--event", call["id"])
+    assert "[user]\nhow many?" in said
+    assert 'calls lookup (call_1)\n{\n  "word": "zebra"\n}' in said
+    assert "$0.0125, said by the provider" in said
+    assert re.search(r"within +agent planner", said)
+    assert _shown(recorded, "failing", "--event", call["id"][-4:]) == said
+    assert json.loads(_shown(recorded, "failing", "--json", "--event", call["id"])) == call
+    for part, trouble in (("zz", "no event begins or ends with 'zz'"), (call["id"][:2], "events")):
+        done = recorded("show", _id(recorded, "failing"), "--event", part)
+        assert done.returncode == 2
+        assert trouble in done.stderr
+
+
+def test_what_was_open_when_the_process_died(recorded: Commands) -> None:
+    """
+    The innermost event and what it lies in, in the head and in the tree.
+    """
+    said = _shown(recorded, "killed")
+    assert "process died, last heard of at 20" in said
+    assert "was open  agent planner / tool endless, since 20" in said
+    assert said.count("still open when the session ended") == 2
+    assert re.search("tool   endless.*╍", said)
+
+
+def test_a_large_session_is_bounded_and_says_so(recorded: Commands) -> None:
+    """
+    Some of everything, with how much was left out; all of it on request; no deeper than asked.
+    """
+    said = _shown(recorded, "large")
+    assert len(said.splitlines()) < 400 + 30 + 40  # events, a remark for each agent, the head
+    assert said.count("── agent") == 30
+    assert re.search(r"\.\.\. \d+ events left out: \d+ tool", said)
+    total = re.search(r"\n([\d,]+) of 1,531 events are left out", said)
+    assert total is not None
+    left_out = re.findall(r"\.\.\. ([\d,]+) events? left out", said)
+    assert sum(int(each.replace(",", "")) for each in left_out) == int(total[1].replace(",", ""))
+    everything = _shown(recorded, "large", "--events")
+    assert everything.count("── tool") == 1_501
+    assert "left out" not in everything
+    flat = _shown(recorded, "large", "--depth", "1")
+    assert "── tool" not in flat
+    assert flat.count("... 50 events left out: 50 tool") == 29
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 100, 140, 200])
+def test_lines_of_the_tree_fit_the_terminal(recorded: Commands, columns: int) -> None:
+    """
+    However narrow it is, no line of the tree is broken.
+    """
+    said = _on_a_terminal(recorded, columns, "show", _id(recorded, "failing"), "--depth", "2")
+    plain = re.sub(r"\x1b\[[\d;]*m", "", said).replace("\r", "")
+    assert "\x1b[" in said
+    tree = [line for line in plain.splitlines() if re.match("[├└│ ]+── ", line)]
+    assert len(tree) == 7
+    assert max(map(cell_len, tree)) <= columns
+
+
+def _on_a_terminal(asyncops: Commands, columns: int, *arguments: str) -> str:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {**asyncops.environment, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(
+        asyncops.arguments(*arguments), env=environment, stdout=follower, stderr=follower
+    ) as process:
+        os.close(follower)
+        said = b""
+        while True:
+            try:
+                part = os.read(leader, 65_536)
+            except OSError:  # Linux says so when the other end is closed
+                break
+            if not part:
+                break
+            said += part
+        assert process.wait(timeout=20) == 0
+    os.close(leader)
+    return said.decode()
+
+
+def test_events_in_a_circle_are_shown_once(asyncops: Commands) -> None:
+    """
+    No program nests events so; a hostile one's are shown all the same, each once.
+    """
+    source, session = "0198a0b0-0000-7000-8000-00000000000a", "0198a0b0-0000-7000-8000-000000000001"
+    at = 1_790_000_000_000_000_000
+    lines = [{"seq": 1, "type": "session", "at": at, "session": session, "name": "circle"}]
+    for seq, (own, parent) in enumerate(((1, 2), (2, 3), (3, 1), (4, 4), (5, 1)), 2):
+        lines.append(
+            {
+                "seq": seq, "type": "event", "at": at, "session": session, "id": f"{own:016x}",
+                "parent_id": f"{parent:016x}", "kind": "tool", "name": f"n{own}",
+                "started_at": at, "ended_at": at + own, "state": "Success",
+            }
+        )  # fmt: skip
+    with asyncops.collector():
+        answer = httpx.post(
+            f"{asyncops.url}/v1/records",
+            content="".join(json.dumps(line) + "\n" for line in lines),
+            headers={"Asyncops-Source": source, "Content-Type": "application/x-ndjson"},
+            trust_env=False,
+        )
+        assert answer.json() == {"acknowledged": 6, "rejected": []}
+        said = asyncops("show", session).stdout
+    for number in range(1, 6):
+        assert len(re.findall(rf"tool   n{number} ", said)) == 1
+
+
+def test_bars_to_half_a_cell() -> None:
+    """
+    From where it began to where it ended, never nothing, never beyond the end.
+    """
+    scale = Scale(start=0, end=10_000_000, width=10)
+
+    def at(seconds: float) -> str:
+        return f"1970-01-01T00:00:{seconds:09.6f}Z"
+
+    assert scale.bar(at(0), at(10)) == "━━━━━━━━━━"
+    assert scale.bar(at(0.5), at(2.5)) == "╺━╸"
+    assert scale.bar(at(5), at(5)) == "     ╸"
+    assert scale.bar(at(5.6), at(5.7)) == "     ╺"
+    assert scale.bar(at(10), at(10)) == "         ╺"
+    assert scale.bar(at(8), None) == "        ╍╍"
+    assert scale.bar(at(12), at(14)) == "         ╺"
+    assert Scale(start=0, end=0, width=4).bar(at(0), at(0)) == "╸"
