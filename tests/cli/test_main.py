@@ -28,7 +28,7 @@ def test_help_names_every_command(asyncops: Commands) -> None:
     for arguments in (["--help"], []):
         done = asyncops(*arguments)
         assert done.returncode == 0
-        for command in ("demo", "serve", "run", "sessions", "show", "keys"):
+        for command in ("demo", "serve", "run", "sessions", "show", "tail", "keys"):
             assert command in done.stdout
 
 

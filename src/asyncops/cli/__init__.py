@@ -1,6 +1,6 @@
 """
-The command line: `asyncops demo | serve | run | sessions | show | export | import | reprice | keys
-| doctor`.
+The command line: `asyncops demo | serve | run | sessions | show | tail | export | import | reprice
+| keys | doctor`.
 
 A module for each command; this one puts them together. Nothing here is imported by the SDK.
 """
@@ -63,14 +63,14 @@ def app() -> cyclopts.App:
     """
     from cyclopts import App
 
-    from . import demo, doctor, export, import_, keys, reprice, run, serve, sessions, show
+    from . import demo, doctor, export, import_, keys, reprice, run, serve, sessions, show, tail
 
     commands = App(
         name="asyncops",
         help="The flight recorder for async Python agents.",
         version=__version__,
     )
-    for command in (demo.demo, serve.serve, run.run, sessions.sessions, show.show):
+    for command in (demo.demo, serve.serve, run.run, sessions.sessions, show.show, tail.tail):
         commands.command(command)
     commands.command(export.export)
     commands.command(import_.import_, name="import")

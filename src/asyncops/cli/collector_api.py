@@ -21,13 +21,21 @@ from ..collector.app import CollectorSettings, create_app
 from ..collector.auth import DEFAULT_PROJECT
 from .output import CommandError, one_line
 
-__all__ = ["CollectorAPI", "answers", "collector_api"]
+__all__ = ["CollectorAPI", "UnavailableError", "answers", "collector_api", "live_collector"]
+
+CONNECT_SECONDS = 5.0
 
 _IN_AN_ID = re.compile(r"[0-9a-f-]+")
 
 PAGE = 500
 LONG_PAGE = 10_000
 """How much is asked for at once, and where that is little."""
+
+
+class UnavailableError(CommandError):
+    """
+    The collector does not answer, or not now.
+    """
 
 
 class CollectorAPI:
@@ -73,11 +81,12 @@ class CollectorAPI:
         """
         return await self._all(f"/api/sessions/{session_id}/events", limit=PAGE)
 
-    async def timeline(self, session_id: str) -> list[dict[str, Any]]:
+    async def timeline(self, session_id: str, *, after: int = 0) -> list[dict[str, Any]]:
         """
-        The same without what went in and came out.
+        The same without what went in and came out; those whose `seq` is beyond *after*.
         """
-        return await self._all(f"/api/sessions/{session_id}/timeline", limit=LONG_PAGE)
+        path = f"/api/sessions/{session_id}/timeline"
+        return await self._all(path, limit=LONG_PAGE, after=after)
 
     async def event(self, session_id: str, event_id: str) -> dict[str, Any]:
         """
@@ -86,9 +95,9 @@ class CollectorAPI:
         found: dict[str, Any] = await self._get(f"/api/sessions/{session_id}/events/{event_id}", {})
         return found
 
-    async def _all(self, path: str, *, limit: int) -> list[dict[str, Any]]:
+    async def _all(self, path: str, *, limit: int, after: int = 0) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        query = {"limit": str(limit)}
+        query = {"limit": str(limit), "cursor": str(after)}
         while True:
             answer = await self._get(path, query)
             found += answer["events"]
@@ -171,10 +180,35 @@ class CollectorAPI:
         try:
             response = await self._http.request(method, path, **request)
         except httpx.HTTPError as error:
-            raise CommandError(f"the collector stopped answering: {error!r}") from None
+            raise UnavailableError(f"the collector stopped answering: {error!r}") from None
         if missing_ok and response.status_code == 404:
             return None
         return self._answer(path, response)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, path: str, *, last: str | None, silence: float
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """
+        The lines of the stream at *path*.
+
+        Args:
+            last: The id of the last event that was seen of it.
+            silence: Seconds after which a stream that says nothing is given up.
+
+        Raises:
+            UnavailableError: Nobody answers, or not now; also by the lines, when it breaks.
+        """
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=silence)
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    self._answer(path, response)
+                yield response.aiter_lines()
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"the collector stopped answering: {error!r}") from None
 
     def _answer(self, path: str, response: httpx.Response) -> Any:
         """
@@ -188,7 +222,8 @@ class CollectorAPI:
         try:
             answer = response.json()
             if response.status_code != 200:
-                raise CommandError(f"the collector says: {one_line(answer['error'])}")
+                said = f"the collector says: {one_line(answer['error'])}"
+                raise (UnavailableError if response.status_code == 503 else CommandError)(said)
         except (ValueError, LookupError, TypeError):
             raise CommandError(
                 f"{self._http.base_url} is no asyncops collector"
@@ -229,14 +264,9 @@ async def collector_api(
     Raises:
         CommandError: No collector answers, and there is no database.
     """
-    configuration = Configuration() if endpoint is None else Configuration(endpoint=endpoint)
-    headers = {}
-    if configuration.api_key is not None:
-        headers["Authorization"] = f"Bearer {configuration.api_key}"
+    configuration = _configuration(endpoint)
     if await answers(configuration.endpoint):
-        async with httpx.AsyncClient(
-            base_url=configuration.endpoint, headers=headers, timeout=30, trust_env=False
-        ) as http:
+        async with _client(configuration) as http:
             yield CollectorAPI(http)
         return
     settings = CollectorSettings(db=db)
@@ -251,3 +281,33 @@ async def collector_api(
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http,
     ):
         yield CollectorAPI(http)
+
+
+@contextlib.asynccontextmanager
+async def live_collector(endpoint: str | None = None) -> AsyncIterator[CollectorAPI]:
+    """
+    The API of the collector that runs at *endpoint*, or where the configuration says.
+
+    Raises:
+        CommandError: None answers.
+    """
+    configuration = _configuration(endpoint)
+    if not await answers(configuration.endpoint):
+        raise CommandError(
+            f"no collector answers at {configuration.endpoint}; start one with: asyncops serve"
+        )
+    async with _client(configuration) as http:
+        yield CollectorAPI(http)
+
+
+def _configuration(endpoint: str | None) -> Configuration:
+    return Configuration() if endpoint is None else Configuration(endpoint=endpoint)
+
+
+def _client(configuration: Configuration) -> httpx.AsyncClient:
+    headers = {}
+    if configuration.api_key is not None:
+        headers["Authorization"] = f"Bearer {configuration.api_key}"
+    return httpx.AsyncClient(
+        base_url=configuration.endpoint, headers=headers, timeout=30, trust_env=False
+    )

@@ -118,6 +118,6 @@ def _part(part: Part) -> Text:
     title = {"call": "calls", "result": "result of", "media": "shows", "json": ""}[part.kind]
     if part.kind == "media":
         return Text(f"{title} {output.one_line(part.text)}", style="dim italic")
-    said = Text(f"{title} {output.one_line(named)}\n".lstrip(" "), style="dim")
+    said = Text.assemble((f"{title} {output.one_line(named)}\n".lstrip(" "), "dim"))
     said.append_text(_value(part.value))
     return said

@@ -209,7 +209,7 @@ def _rows(
     errors = {(event["parent_id"], event["error"]) for event in events if event["error"]}
     for guide, row in tree.rows():
         if isinstance(row, Text):
-            line = Text(guide, style="dim")
+            line = Text.assemble((guide, "dim"))
             line.append_text(row)
             yield line
             continue
@@ -218,14 +218,14 @@ def _rows(
         # of those that an exception went through, where it came from tells it
         if remark is not None and (row["id"], row["error"]) not in errors:
             beside = guide.replace("├── ", "│   ").replace("└── ", "    ")
-            line = Text(f"{beside}       ", style="dim")
+            line = Text.assemble((f"{beside}       ", "dim"))
             line.append_text(remark)
             yield line
 
 
 def _line(guide: str, event: Mapping[str, Any], columns: _Columns, scale: Scale) -> Text:
     kind = event["kind"]
-    line = Text(guide, style="dim")
+    line = Text.assemble((guide, "dim"))
     line.append(f"{output.one_line(kind):<6} ", style=KIND_COLOURS.get(kind, ""))
     if event["state"] not in ("Success", "Running"):
         sign = output.state(event["state"])
