@@ -105,7 +105,8 @@ class LitellmAnthropic(LitellmDriver):
 
     def told(self, result: Any) -> Told:
         # in OpenAI's words
-        return attrs.evolve(super().told(result), finish_reasons=None)
+        written = (result.get("usage") or {}).get("cache_creation_input_tokens")
+        return attrs.evolve(super().told(result), finish_reasons=None, cache_write_tokens=written)
 
     def said(self, completion: Any) -> tuple[str, tuple[Call, ...]]:
         return blocks_of(completion["content"] if isinstance(completion, dict) else completion)

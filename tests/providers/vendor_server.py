@@ -359,13 +359,13 @@ class VendorServer:
                 elif case.behaviour is Behaviour.SLOW and number:
                     await self._unless_hung_up(asyncio.sleep(PACE_SECONDS), watch)
                 case.sent.append(time.time_ns())
-                writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                # whether the end comes with the last chunk decides in some clients whether the
+                # connection is used again: here it always does
+                end = b"0\r\n\r\n" if number == len(told.chunks) - 1 and not told.cut else b""
+                writer.write(b"%x\r\n%b\r\n%b" % (len(chunk), chunk, end))
                 await writer.drain()
                 if chunk in SILENT_FRAMES:
                     case.step()
-            if not told.cut:
-                writer.write(b"0\r\n\r\n")
-                await writer.drain()
         if told.cut:
             raise _CutError
 
