@@ -694,6 +694,20 @@ MUTANTS = [
         (f"{CALLS}::test_a_stream_read_to_its_last_event_only",),
     ),
     Mutant(
+        "capture: a stream is over when it says so",
+        "capture/_calls.py",
+        "        if self._done or assembly.over:\n",
+        "        if False:\n",
+        (f"{CALLS}::test_a_stream_kept_open_after_its_last_event",),
+    ),
+    Mutant(
+        "capture: a stream that failed was not closed early",
+        "capture/_calls.py",
+        " or self._is_complete() or self._error():\n",
+        " or self._is_complete():\n",
+        (f"{CALLS}::test_a_stream_that_says_it_failed",),
+    ),
+    Mutant(
         "capture: the first token, not the first byte",
         "capture/_calls.py",
         "                if assembly.has_token:\n",

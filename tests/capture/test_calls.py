@@ -144,6 +144,22 @@ def test_a_stream_that_breaks(wire: Wire) -> None:
     assert call["attributes"]["incomplete"] is True
 
 
+def test_a_stream_that_says_it_failed(wire: Wire) -> None:
+    """
+    A client that closes it at once has not called it off.
+    """
+    error = {"error": {"type": "server_error", "message": "out of luck"}}
+    pieces = sse([*stream("so ", "far", done=False), error])
+    with asyncops.testing.recorded() as recording, asyncops.session():
+        body = Body([*pieces, b"nobody reads on\n\n"])
+        wire.pieces(wire.client(lambda request: (200, SSE, body)), most=len(pieces))
+
+    (call,) = events(recording)
+    assert ("Fail", "StreamError") == (call["state"], call["failure"]["type"])
+    assert "server_error: out of luck" == call["failure"]["message"]
+    assert "so far" == call["completion"]["content"]
+
+
 def test_a_stream_that_is_abandoned(wire: Wire) -> None:
     """
     Whoever stops listening has called it off; what came so far is kept.
@@ -170,6 +186,26 @@ def test_a_stream_read_to_its_last_event_only(wire: Wire) -> None:
     (call,) = events(recording)
     assert "Success" == call["state"]
     assert "incomplete" not in call["attributes"]
+
+
+def test_a_stream_kept_open_after_its_last_event() -> None:
+    """
+    Some clients neither read nor close what follows the last event: the call is over with that.
+    """
+    wire = WIRES[0]
+    pieces = sse(stream("all"))
+    with asyncops.testing.recorded() as recording, asyncops.session():
+        client = wire.client(lambda request: (200, SSE, Body(pieces)))
+        request = client.build_request("POST", CHAT, json=asked(stream=True))
+        response = client.send(request, stream=True)
+        reading = response.iter_raw()
+        for _ in pieces:
+            next(reading)
+        (call,) = events(recording)
+        response.close()
+        assert 1 == len(recording.events)
+
+    assert "Success" == call["state"]
 
 
 def test_an_answer_that_is_dropped() -> None:
