@@ -17,7 +17,7 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from .format import plural, size_bytes
+from .format import plural, size_bytes, web_address
 
 __all__ = ["Message", "Part", "messages"]
 
@@ -39,6 +39,7 @@ class Part:
         name: The tool that is called or answers.
         id: The id that ties a call to its result.
         value: Arguments of a call, content of a result, or whatever has no other form.
+        address: Where an image, sound or file lies on the web.
     """
 
     kind: PartKind
@@ -46,6 +47,7 @@ class Part:
     name: str | None = None
     id: str | None = None
     value: Any = None
+    address: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -396,7 +398,19 @@ def _named(name: str, value: Any) -> Part:
     Something that is named but not shown; where its bytes were not kept, by what was kept of them.
     """
     marker = _marker(value, 0)
-    return Part(kind="media", text=name if marker is None else _media_words(marker), value=value)
+    text = name if marker is None else _media_words(marker)
+    return Part(kind="media", text=text, value=value, address=_address(value, 0))
+
+
+def _address(value: Any, depth: int) -> str | None:
+    """
+    An address on the web in *value* or not far below.
+    """
+    if isinstance(value, str):
+        return web_address(value)
+    if not isinstance(value, dict) or depth > 3:
+        return None
+    return next(filter(None, (_address(inner, depth + 1) for inner in value.values())), None)
 
 
 def _marker(value: Any, depth: int) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from .format import plural, size_bytes
 
-__all__ = ["json_html", "text_html"]
+__all__ = ["folded", "json_html", "text_html"]
 
 MAX_NODES = 2_000
 """How many values of one payload are shown."""
@@ -53,20 +53,30 @@ def text_html(text: str) -> Markup:
     A text as it is, folded where it is long.
     """
     shown = text[:MAX_CHARS]
-    lines = shown.count("\n") + 1
     body: str = escape(shown)
     if len(text) > len(shown):
         rest = f"{len(text) - len(shown):,} more characters: see the JSON"
         body += Markup('<span class="left-out">… {}</span>').format(rest)
-    if len(shown) <= FOLDED_CHARS and lines <= FOLDED_LINES:
-        return Markup('<div class="text">{}</div>').format(body)
-    head = "\n".join(shown[:FOLDED_CHARS].split("\n")[: FOLDED_LINES - 4])
-    size = f"{len(text):,} characters" if lines == 1 else f"{lines:,} lines"
+    return folded(shown, Markup('<div class="text">{}</div>').format(body), chars=len(text))
+
+
+def folded(text: str, body: Markup, *, chars: int | None = None) -> Markup:
+    """
+    *body*, which shows *text*: behind its beginning where it is long.
+
+    Args:
+        chars: How long the text is where not all of it is there.
+    """
+    lines = text.count("\n") + 1
+    if len(text) <= FOLDED_CHARS and lines <= FOLDED_LINES:
+        return body
+    head = "\n".join(text[:FOLDED_CHARS].split("\n")[: FOLDED_LINES - 4])
+    size = f"{chars or len(text):,} characters" if lines == 1 else f"{lines:,} lines"
     return Markup(
         '<details class="long"><summary><span class="head text">{}…</span>'
         '<span class="more"><span class="when-closed">Show all {}</span>'
         '<span class="when-open">Show less</span></span></summary>'
-        '<div class="text">{}</div></details>'
+        "{}</details>"
     ).format(head, size, body)
 
 

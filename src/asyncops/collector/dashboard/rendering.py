@@ -22,6 +22,7 @@ from ..api import json_bytes, timestamp
 from .assets import Assets
 from .costs import event_cost, said_by
 from .format import (
+    amount_of,
     clock,
     compact,
     count,
@@ -34,6 +35,7 @@ from .format import (
     web_address,
 )
 from .hosts import host_entry
+from .markdown import markdown_html
 from .missing import missing_words
 from .payloads import json_html, text_html
 
@@ -67,8 +69,8 @@ environment.globals["asset"] = assets.url
 environment.globals["host_entry"] = host_entry
 environment.filters["rfc3339"] = timestamp
 for filter_ in (
-    clock, compact, count, dollars, duration, exact_time, json_html, percent, plural,
-    event_cost, missing_words, said_by, relative_time, text_html, web_address,
+    amount_of, clock, compact, count, dollars, duration, event_cost, exact_time, json_html,
+    markdown_html, missing_words, percent, plural, relative_time, said_by, text_html, web_address,
 ):  # fmt: skip
     environment.filters[filter_.__name__] = filter_
 

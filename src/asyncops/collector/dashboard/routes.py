@@ -15,7 +15,14 @@ from .compare_page import show_compare
 from .keys_page import make_key, revoke_key, show_keys
 from .overview_page import show_overview
 from .rendering import View, assets, page
-from .session_page import give_event, give_timeline, show_event, show_session, show_session_head
+from .session_page import (
+    give_event,
+    give_timeline,
+    show_event,
+    show_session,
+    show_session_head,
+    show_session_view,
+)
 from .sessions_page import show_session_rows, show_sessions
 from .sign_in_page import choose_project, show_form, sign_in, sign_out
 
@@ -37,6 +44,7 @@ def routes() -> list[BaseRoute]:
         "/sign-in": show_form,
         session_page: show_session,
         f"{session_page}/head": show_session_head,
+        f"{session_page}/views/{{view}}": show_session_view,
         f"{session_page}/timeline.json": give_timeline,
         f"{session_page}/events/{{event_id}}.json": give_event,
         f"{session_page}/events/{{event_id}}": show_event,

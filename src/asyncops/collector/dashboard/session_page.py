@@ -1,47 +1,216 @@
 """
-One session: its head, its timeline, the detail of an event.
+One session: its head, its views, the detail of an event.
+
+Each view is a page of its own (`?view=chat`) and a fragment that is fetched anew while the session
+runs; only the waterfall is drawn by a module of ours.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..api import event_json
-from ..store.base import EventDetail, SessionSummary, Store
+from ..api import event_json, session_json
+from ..store.base import EventDetail, EventSummary, SessionDetail, SessionSummary, Store
+from .chat import chat, in_chat_order
 from .conversations import messages
 from .costs import sources_words
+from .faults import fault_groups
 from .hosts import host_line
+from .outline import outline
 from .rendering import as_json, render
+from .spending import by_agent, by_model, by_tool
 from .timeline import columns, in_tree_order
 
-__all__ = ["give_event", "give_timeline", "show_event", "show_session", "show_session_head"]
+__all__ = [
+    "give_event",
+    "give_timeline",
+    "show_event",
+    "show_session",
+    "show_session_head",
+    "show_session_view",
+]
 
 PLAIN_EVENTS = 300
 """How many events one page lists where there is no script."""
 
 
+VIEWS = {
+    "waterfall": "Waterfall",
+    "tree": "Tree",
+    "chat": "Chat",
+    "agents": "Agents",
+    "errors": "Errors",
+    "raw": "Raw",
+}
+"""What the views are called, by their names in addresses."""
+
+CHAT_CALLS = 60
+"""How many calls of models and tools one page of the chat has."""
+
+MAX_GROUPS = 50
+"""How many groups of errors are shown."""
+
+RAW_EVENTS = 25
+"""How many events one page shows as JSON."""
+
+
 async def show_session(request: Request) -> Response:
-    store: Store = request.app.state.store
-    project, session_id = request.state.project, request.path_params["session_id"]
-    after = request.query_params.get("after", "0")
-    first = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
     head = await _head(request)
     event_id = request.query_params.get("event")
-    events = await store.timeline(project, session_id, after=first, limit=PLAIN_EVENTS)
+    view = request.query_params.get("view", "waterfall")
     context = {
         **head,
         "page": "sessions",
-        "rows": in_tree_order(events),
-        "after": first,
-        "following": events[-1].seq if len(events) == PLAIN_EVENTS else None,
+        "views": VIEWS,
+        **(await _view(request, head["detail"], view)),
         **(await _event(request, head["session"], event_id) if event_id else {"event_id": None}),
     }
     return render(request, "session.html", context)
+
+
+async def show_session_view(request: Request) -> Response:
+    """
+    One view alone, as it stands in the session's page.
+    """
+    store: Store = request.app.state.store
+    detail = await store.session(request.state.project, request.path_params["session_id"])
+    context = await _view(request, detail, request.path_params["view"])
+    return render(
+        request,
+        f"_{context['view']}.html",
+        {"session": detail.summary, "event_id": None, **context},
+    )
+
+
+async def _view(request: Request, detail: SessionDetail, view: str) -> dict[str, Any]:
+    look = _LOOKS.get(view)
+    if look is None:
+        raise HTTPException(404, f"There is no view {view!r} of a session.")
+    return {"view": view, **(await look(request, detail))}
+
+
+async def _waterfall(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    store: Store = request.app.state.store
+    session = detail.summary
+    first = _place(request)
+    events = await store.timeline(session.project, session.id, after=first, limit=PLAIN_EVENTS)
+    return {
+        "rows": in_tree_order(events),
+        "after": first,
+        "following": events[-1].seq if len(events) == PLAIN_EVENTS else None,
+    }
+
+
+async def _tree(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    first = _place(request)
+    rows = list(outline(in_tree_order(await _timeline(request, detail))))
+    last = first + PLAIN_EVENTS
+    return {
+        "rows": rows[first:last],
+        "after": first,
+        "following": last if len(rows) > last else None,
+    }
+
+
+async def _chat(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    calls = in_chat_order(await _timeline(request, detail))
+    agents = list(dict.fromkeys(call.agent for call in calls))
+    agent = request.query_params.get("agent")
+    if agent is not None:
+        calls = [call for call in calls if (call.agent or "") == agent]
+    first = _place(request)
+    last = first + CHAT_CALLS
+    page = await _details(request, detail, calls[first:last])
+    speakers = {call.summary.agent for call in page}
+    # what the first call of a page repeats was said by the call before it
+    earlier = {call.agent: call for call in calls[:first] if call.kind == "llm"}
+    before = [call for agent, call in earlier.items() if agent in speakers]
+    return {
+        "speakers": chat(page, before=await _details(request, detail, before)),
+        "agents": agents,
+        "agent": agent,
+        "after": first,
+        "following": last if len(calls) > last else None,
+    }
+
+
+async def _agents(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    events = await _timeline(request, detail)
+    until = detail.summary.ended_at or time.time_ns()
+    return {
+        "agents": by_agent(events, now=until),
+        "models": by_model(events, now=until),
+        "tools": by_tool(events, now=until),
+    }
+
+
+async def _errors(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    groups = fault_groups(await _timeline(request, detail))
+    shown = groups[:MAX_GROUPS]
+    told = await _details(request, detail, [group.faults[0].event for group in shown])
+    return {
+        "groups": shown,
+        "more_groups": len(groups) - len(shown),
+        "failures": {event.summary.id: event.failure for event in told},
+    }
+
+
+async def _raw(request: Request, detail: SessionDetail) -> dict[str, Any]:
+    store: Store = request.app.state.store
+    session = detail.summary
+    try:
+        page = await store.events(
+            session.project,
+            session.id,
+            cursor=request.query_params.get("cursor") or None,
+            limit=RAW_EVENTS,
+        )
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+    return {
+        "session_json": session_json(detail),
+        "events": [event_json(event) for event in page.events],
+        "cursor": request.query_params.get("cursor"),
+        "next": page.next,
+    }
+
+
+_LOOKS = {
+    "waterfall": _waterfall,
+    "tree": _tree,
+    "chat": _chat,
+    "agents": _agents,
+    "errors": _errors,
+    "raw": _raw,
+}
+
+
+async def _timeline(request: Request, detail: SessionDetail) -> tuple[EventSummary, ...]:
+    store: Store = request.app.state.store
+    return await store.timeline(detail.summary.project, detail.summary.id)
+
+
+async def _details(
+    request: Request, detail: SessionDetail, events: Sequence[EventSummary]
+) -> list[EventDetail]:
+    store: Store = request.app.state.store
+    session = detail.summary
+    found = [await store.event(session.project, session.id, event.id) for event in events]
+    return [event for event in found if event is not None]
+
+
+def _place(request: Request) -> int:
+    """
+    Where a page of a view begins.
+    """
+    after = request.query_params.get("after", "0")
+    return int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
 
 
 async def show_session_head(request: Request) -> Response:

@@ -1,19 +1,28 @@
-// A session's events as a tree: what there is, how it nests, which rows show, where bars lie.
-// Knows nothing of the page; session.js draws what this says.
+// A session's events as a tree: what there is, how it nests, which rows show, where bars lie, when
+// nothing ran and what the end waited for. Knows nothing of the page; waterfall.js draws what this
+// says.
 
-const KINDS = ["action", "tool", "llm", "agent", "error"];
+export const KINDS = ["action", "tool", "llm", "agent", "error"];
 const STATES = ["Running", "Success", "Fail", "Cancelled"];
+const MAX_GAPS = 12;
+const GAP_SHARE = 0.05; // of the session: what idles shorter is no gap
+const OUTLIVED = 1000; // microseconds by which a child may seem to end after its parent
 
 export class Timeline {
   constructor() {
     this.events = new Map(); // by id
+    this.order = []; // all of them, parents before children, by start
     this.rows = []; // what shows, top to bottom
+    this.hits = null; // of a filter, in order; null without one
     this.state = "Running"; // the session's
     this.seq = 0; // up to where we have heard
     this.base = 0; // microseconds since the epoch; all other times count from here
     this.ahead = 0; // the collector's clock minus this browser's
     this.end = null;
+    this.#reach = { from: 0, to: 0 }; // of the events
   }
+
+  #reach;
 
   // Takes in columns as timeline.py makes them. Says whether anything changed.
   merge(columns) {
@@ -49,8 +58,18 @@ export class Timeline {
       if (!known) this.events.set(event.id, event);
       if (event.seq > this.seq) this.seq = event.seq;
     }
+    if (changed) this.#measure();
     if (columns.seq.length) this.#nest();
     return changed;
+  }
+
+  #measure() {
+    let [from, to] = [0, 0];
+    for (const event of this.events.values()) {
+      from = Math.min(from, event.start);
+      to = Math.max(to, event.end ?? event.start);
+    }
+    this.#reach = { from, to };
   }
 
   now() {
@@ -65,14 +84,8 @@ export class Timeline {
 
   // From when to when the axis goes.
   get window() {
-    let from = 0;
-    let to = this.state === "Running" ? this.now() : this.end ?? 0;
-    for (const event of this.events.values()) {
-      if (event.start < from) from = event.start;
-      const end = event.end ?? event.start;
-      if (end > to) to = end;
-    }
-    return { from, to: Math.max(to, from + 1) };
+    const { from, to } = this.#reach;
+    return { from, to: Math.max(to, this.state === "Running" ? this.now() : this.end ?? 0, from + 1) };
   }
 
   // The same for some rows only. Of those with rows below them only the beginning counts, or the
@@ -120,24 +133,50 @@ export class Timeline {
     tops.sort(byStart).forEach(place);
     if (seen.size < this.events.size) this.events.forEach(place); // whoever is in a circle
     this.tops.forEach((event, position) => number(event, position, this.tops));
+    this.order = this.#walk(() => true);
+    this.order.forEach((event, place) => (event.place = place));
+    this.#match();
     this.layout();
+  }
+
+  // Parents before children; below those that `enters` says no to, nothing.
+  #walk(enters) {
+    const found = [];
+    const stack = [...(this.tops ?? [])].reverse();
+    while (stack.length) {
+      const event = stack.pop();
+      found.push(event);
+      if (!enters(event)) continue;
+      for (let i = event.children.length - 1; i >= 0; i--) stack.push(event.children[i]);
+    }
+    return found;
+  }
+
+  // Shows only events that `matches` says yes to, and those above them; all where it is null.
+  filter(matches) {
+    this.matches = matches;
+    this.#match();
+    for (const event of this.hits ?? []) for (let above = event.parent; above?.collapsed; above = above.parent) above.collapsed = false;
+    this.layout();
+  }
+
+  #match() {
+    if (!this.matches) {
+      this.hits = null;
+      return;
+    }
+    this.hits = this.order.filter((event) => (event.kept = event.hit = this.matches(event)));
+    for (const event of this.hits) for (let above = event.parent; above && !above.kept; above = above.parent) above.kept = true;
   }
 
   // The rows that show: children of folded ones do not.
   layout() {
-    const rows = [];
-    const stack = [...(this.tops ?? [])].reverse();
-    while (stack.length) {
-      const event = stack.pop();
-      event.row = rows.length;
-      rows.push(event);
-      if (event.collapsed) continue;
-      for (let i = event.children.length - 1; i >= 0; i--) {
-        number(event.children[i], i, event.children);
-        stack.push(event.children[i]);
-      }
-    }
-    this.rows = rows;
+    const rows = this.#walk((event) => {
+      event.children.forEach(number);
+      return !event.collapsed;
+    });
+    this.rows = this.hits ? rows.filter((event) => event.kept) : rows;
+    this.rows.forEach((event, row) => (event.row = row));
   }
 
   setCollapsed(event, collapsed) {
@@ -159,6 +198,86 @@ export class Timeline {
     }
     if (hidden) this.layout();
   }
+}
+
+// -- what it all comes to --
+
+// How many events without children run at once, per kind and column of a strip so many columns wide;
+// and which columns hold a failure.
+export function density(timeline, columns) {
+  const { from, to } = timeline.window;
+  const changes = Object.fromEntries(KINDS.map((kind) => [kind, new Int32Array(columns + 1)]));
+  const failed = new Uint8Array(columns);
+  const column = (at) => Math.min(Math.max(Math.floor(((at - from) / (to - from)) * columns), 0), columns - 1);
+  for (const event of timeline.events.values()) {
+    if (isFailed(event)) failed[column(event.start)] = 1;
+    if (event.children.length) continue;
+    const first = column(event.start);
+    changes[event.kind][first]++;
+    changes[event.kind][Math.max(column(timeline.endOf(event)), first + 1)]--;
+  }
+  let highest = 0;
+  const running = Object.fromEntries(KINDS.map((kind) => [kind, 0]));
+  const counts = Array.from({ length: columns }, (_, i) => {
+    let total = 0;
+    const here = KINDS.map((kind) => {
+      total += running[kind] += changes[kind][i];
+      return [kind, running[kind]];
+    });
+    highest = Math.max(highest, total);
+    return here;
+  });
+  return { counts, failed, highest };
+}
+
+// How many events without children ran at the same moment, at most.
+export function mostAtOnce(timeline) {
+  const working = timeline.order.filter((event) => !event.children.length);
+  const starts = Float64Array.from(working, (event) => event.start).sort();
+  const ends = Float64Array.from(working, (event) => timeline.endOf(event)).sort();
+  let [most, ended] = [0, 0];
+  starts.forEach((start, begun) => {
+    while (ends[ended] <= start && ended <= begun) ended++;
+    most = Math.max(most, begun + 1 - ended);
+  });
+  return most;
+}
+
+// When nothing ran, longest first: what came before, and for how long.
+export function gaps(timeline) {
+  const { from, to } = timeline.window;
+  const working = timeline.order.filter((event) => !event.children.length).sort((a, b) => a.start - b.start);
+  const found = [];
+  let reached = working.length ? working[0].start : to;
+  let before = null;
+  for (const event of working) {
+    if (event.start - reached >= (to - from) * GAP_SHARE) found.push({ from: reached, to: event.start, after: before });
+    const end = timeline.endOf(event);
+    if (before === null || end > reached) [reached, before] = [end, event];
+  }
+  return found.sort((a, b) => b.to - b.from - (a.to - a.from)).slice(0, MAX_GAPS);
+}
+
+// What the end waited for: going back from it, always the event that ended last before the one
+// after it began; and the same below each of them.
+export function criticalPath(timeline) {
+  const path = new Set();
+  const waiting = [[timeline.tops ?? [], Infinity]];
+  while (waiting.length) {
+    let [siblings, until] = waiting.pop();
+    for (const event of [...siblings].sort((a, b) => timeline.endOf(b) - timeline.endOf(a))) {
+      const end = timeline.endOf(event);
+      if (end > until) continue;
+      path.add(event);
+      waiting.push([event.children, end + OUTLIVED]);
+      until = event.start;
+    }
+  }
+  return path;
+}
+
+export function isFailed(event) {
+  return event.state === "Fail" || event.kind === "error";
 }
 
 function number(event, position, siblings) {
