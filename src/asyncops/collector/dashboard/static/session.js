@@ -58,8 +58,6 @@ async function showDetail(id) {
   let html = "";
   try {
     const response = await fetch(`${page}/events/${encodeURIComponent(id)}`);
-    const isPage = response.headers.get("Content-Type")?.startsWith("text/html"); // not for an id that cannot be one
-    if (!isPage) return;
     if (response.ok || response.status === 404) html = await response.text();
   } catch {
     // the collector is away; said below
@@ -107,13 +105,18 @@ const refreshView = soon(
         morph(view, await fetchText(`${page}/views/${view.dataset.view}${location.search}`));
         markLinks();
       }
-    : () => waterfall.load(),
+    : () => waterfall.load().then(arrived),
   view ? 500 : 150,
 );
 
 function refresh() {
   refreshView();
   if (detail.querySelector("[data-unfinished]")) showSoon();
+}
+
+// A link may be opened before its event has arrived.
+function arrived() {
+  if (selected && waterfall.has(selected) && !detail.querySelector(".permalink")) showSoon();
 }
 
 markLinks();

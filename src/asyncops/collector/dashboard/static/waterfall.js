@@ -53,6 +53,7 @@ export function openWaterfall(address, listeners) {
   return {
     load,
     mark,
+    has: (id) => timeline.events.has(id),
     get seq() {
       return timeline.seq;
     },
