@@ -359,6 +359,7 @@ def test_filters_as_the_address_says(http: httpx.Client) -> None:
         (f"/api/sessions/{SESSION}/timeline?limit=10001", "limit"),
         (f"/api/sessions/{SESSION}/stream?after=x", "after"),
         ("/api/overview?since=x", "since"),
+        ("/api/breakdown?until=x", "until"),
     ],
 )
 def test_names_the_parameter_that_makes_no_sense(story: httpx.Client, path: str, name: str) -> None:

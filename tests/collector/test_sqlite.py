@@ -204,6 +204,7 @@ async def test_lists_never_look_at_events(tmp_path: Path) -> None:
         # but for the duration of those that have not ended, which are few
         assert [sort for sort in plans if "TEMP B-TREE" in plans[sort]] == ["duration"]
         await store.overview("default", since=1)
+        await store.breakdown("default", since=1)
         for text in asked:
             if text.startswith("SELECT"):
                 it = await plan(store, text)

@@ -36,6 +36,7 @@ from asyncops.collector.store.base import (
     MISSING_REASONS,
     CostSource,
     EventDetail,
+    Group,
     RejectedLine,
     SessionQuery,
     SessionSummary,
@@ -1058,6 +1059,78 @@ async def test_an_overview_adds_up_sessions_days_and_models(store: Store, clock:
     assert (later.sessions, later.cost) == (1, 1_000_000_000)
     assert [m["model"] for m in later.models] == ["m0"]
     assert (await store.overview("nobody")).sessions == 0
+
+
+async def test_a_breakdown_tells_what_sessions_have_in_common(store: Store) -> None:
+    """
+    Percentiles of what ended; tags, agents and errors with the sums of their sessions.
+    """
+    for number in range(100):
+        source, session = Source(number), uuid(number)
+        failed = number % 10 == 0
+        await store.add(
+            source.batch(
+                source.starts(
+                    session,
+                    started_at=START + number,
+                    tags=("all", *(["tenth"] if failed else [])),
+                ),
+                source.does(
+                    session,
+                    kind="llm",
+                    agent="planner" if number < 60 else "writer",
+                    prompt_tokens=2,
+                    completion_tokens=1,
+                    cost=Cost("0.5") if number < 50 else None,
+                    **(
+                        {
+                            "state": "Fail",
+                            "failure": Failure(type="OSError", message=f"port {number} is taken"),
+                        }
+                        if failed
+                        else {}
+                    ),
+                ),
+                *(
+                    [
+                        source.ends(
+                            session,
+                            EndState.FAIL if failed else EndState.SUCCESS,
+                            ended_at=START + number + (number + 1) * SECOND,
+                        )
+                    ]
+                    if number < 90
+                    else []
+                ),
+            )
+        )
+    found = await store.breakdown("default")
+    assert (found.sessions, found.whole) == (100, True)
+    assert found.durations == {50: 45 * SECOND, 90: 81 * SECOND, 99: 90 * SECOND}
+    assert found.tags == (
+        Group(text="all", sessions=100, failed=9, cost=25_000_000_000, tokens=300),
+        Group(text="tenth", sessions=10, failed=9, cost=2_500_000_000, tokens=30),
+    )
+    assert found.agents == (
+        Group(text="planner", sessions=60, failed=6, cost=25_000_000_000, tokens=180),
+        Group(text="writer", sessions=40, failed=3, cost=None, tokens=120),
+    )
+    assert found.errors == (
+        Group(
+            text="OSError: port # is taken",
+            sessions=10,
+            failed=9,
+            cost=2_500_000_000,
+            tokens=30,
+        ),
+    )
+    part = await store.breakdown("default", since=START + 40, until=START + 42)
+    assert (part.sessions, part.durations[50]) == (2, 41 * SECOND)
+    assert [(group.text, group.sessions) for group in part.errors] == [
+        ("OSError: port # is taken", 1)
+    ]
+    nothing = await store.breakdown("nobody")
+    assert (nothing.sessions, nothing.durations, nothing.tags) == (0, {}, ())
 
 
 async def test_sums_follow_what_is_learned_late(store: Store, clock: Clock) -> None:

@@ -38,6 +38,32 @@ def test_it_sums_what_there_is(get: Get, program: Programs) -> None:
     assert re.search(r"Fail</span><strong>1</strong>", text)
 
 
+def test_it_tells_what_sessions_have_in_common(get: Get, program: Programs) -> None:
+    """
+    Percentiles, the slowest and the dearest, errors, tags and agents; each leads to its sessions.
+    """
+    slow = answer(program(), at=now() - 60 * SECOND, tags=("v1",))
+    breakdown(program(), at=now() - 60 * SECOND)
+    text = get("/overview").text
+    assert "half 2.00 s, 90 % 4.00 s, 99 % 4.00 s or less" in text
+    assert "1 of 2 sessions that ended" in text
+    assert text.count(f'<a href="/sessions/{slow.program.session}">') == 2
+    for filter in (
+        "tag=v1",
+        "agent=planner",
+        "fingerprint=RuntimeError%3A+no+table+%27widgets%27",
+        "sort=duration",
+        "sort=cost",
+        "state=Fail",
+    ):
+        (address,) = set(re.findall(rf'href="(/\?[^"]*{re.escape(filter)})"', text)[:1])
+        assert "since=" in address
+        assert get(address.replace("&amp;", "&")).text.count('<tr id="session-') >= 1
+    found = get("/api/breakdown").json()
+    assert found["duration_ms"] == {"p50": 2_000, "p90": 4_000, "p99": 4_000}
+    assert [group["text"] for group in found["agents"]] == ["planner", "writer"]
+
+
 def test_a_cost_nobody_told_is_unknown_here_too(get: Get, program: Programs) -> None:
     """
     Without a single told cost the sum is unknown, not zero.

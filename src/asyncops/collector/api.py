@@ -23,8 +23,10 @@ from starlette.routing import BaseRoute, Route
 from .._events import MAX_COST, Failure
 from .._prices import NO_PRICES
 from .store.base import (
+    Breakdown,
     EventDetail,
     EventSummary,
+    Group,
     Overview,
     Repricing,
     SessionDetail,
@@ -86,6 +88,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/sessions/{id}/events/{event}", event),
         Route("/api/sessions/{id}/timeline", timeline),
         Route("/api/overview", overview),
+        Route("/api/breakdown", breakdown),
         Route("/api/reprice", reprice, methods=["POST"]),
         Route("/healthz", healthz),
         Route("/metrics", metrics),
@@ -169,6 +172,12 @@ async def overview(request: Request) -> Response:
     since, until = _period(request.query_params)
     sums = await _store(request).overview(request.state.project, since=since, until=until)
     return JSON(overview_json(sums))
+
+
+async def breakdown(request: Request) -> Response:
+    since, until = _period(request.query_params)
+    found = await _store(request).breakdown(request.state.project, since=since, until=until)
+    return JSON(breakdown_json(found))
 
 
 class RepriceRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -384,6 +393,32 @@ def overview_json(sums: Overview) -> dict[str, Any]:
             for day in sums.days
         ],
         "models": [_model_json(model) for model in sums.models],
+    }
+
+
+def breakdown_json(found: Breakdown) -> dict[str, Any]:
+    """
+    What sessions have in common as the API shows it.
+    """
+    return {
+        "sessions": found.sessions,
+        "whole": found.whole,
+        "duration_ms": {
+            f"p{percent}": _milliseconds(value) for percent, value in found.durations.items()
+        },
+        "tags": [_group_json(group) for group in found.tags],
+        "agents": [_group_json(group) for group in found.agents],
+        "errors": [_group_json(group) for group in found.errors],
+    }
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    return {
+        "text": group.text,
+        "sessions": group.sessions,
+        "failed": group.failed,
+        "cost_usd": _dollars(group.cost),
+        "tokens": group.tokens,
     }
 
 

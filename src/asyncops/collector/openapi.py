@@ -197,6 +197,22 @@ OVERVIEW = {
 }
 
 
+GROUP = {
+    "text": TEXT,
+    "sessions": COUNT,
+    "failed": COUNT,
+    "cost_usd": _or_null(NUMBER),
+    "tokens": COUNT,
+}
+BREAKDOWN = {
+    "sessions": COUNT,
+    "whole": FLAG,
+    "duration_ms": _map(NUMBER),
+    "tags": _list(_schema("Group")),
+    "agents": _list(_schema("Group")),
+    "errors": _list(_schema("Group")),
+}
+
 REPRICE = {
     "since": _or_null(TIME),
     "until": _or_null(TIME),
@@ -339,6 +355,12 @@ DOCUMENT: Schema = {
             media_type="text/event-stream",
         ),
         "/api/overview": _get("Sums, averages, days, models", _object(OVERVIEW), _SINCE, _UNTIL),
+        "/api/breakdown": _get(
+            "What the latest sessions have in common: durations, tags, agents, errors",
+            _object(BREAKDOWN),
+            _SINCE,
+            _UNTIL,
+        ),
         "/api/reprice": _post(
             "Work out anew what some calls of models cost",
             {"type": "object", "properties": REPRICE, "additionalProperties": False},
@@ -365,6 +387,7 @@ DOCUMENT: Schema = {
             "Event": _object(EVENT),
             "EventSummary": _object(EVENT_SUMMARY),
             "Failure": _object(FAILURE),
+            "Group": _object(GROUP),
         },
         "responses": {
             "Error": {

@@ -15,10 +15,22 @@ import attrs
 
 from ..store.base import Day
 
-__all__ = ["STATES", "Bar", "Bucket", "Chart", "Segment", "buckets", "chart"]
+__all__ = [
+    "ENDED",
+    "STATES",
+    "Bar",
+    "Bucket",
+    "Chart",
+    "Segment",
+    "buckets",
+    "chart",
+    "failed_percent",
+]
 
 STATES = ("Success", "Running", "Cancelled", "Indeterminate", "Fail")
 """In the order in which they are stacked."""
+
+ENDED = ("Success", "Cancelled", "Indeterminate", "Fail")
 
 MAX_BARS = 92
 """More days than this are drawn as bars of several days each."""
@@ -113,10 +125,18 @@ def buckets(days: Sequence[Day], *, first: date, last: date) -> list[Bucket]:
     return found
 
 
+def failed_percent(bucket: Bucket) -> float:
+    """
+    How many of a hundred sessions that ended failed.
+    """
+    ended = sum(bucket.states.get(state, 0) for state in ENDED)
+    return 100 * bucket.states.get("Fail", 0) / ended if ended else 0
+
+
 def chart(
     over: Sequence[Bucket],
     *,
-    series: Mapping[str, Callable[[Bucket], int]],
+    series: Mapping[str, Callable[[Bucket], float]],
     say: Callable[[float], str],
 ) -> Chart:
     """

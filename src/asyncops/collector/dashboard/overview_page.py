@@ -6,21 +6,27 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..api import session_query
-from ..store.base import Overview, Store
+from ..store.base import Group, Overview, SessionSort, Store
 from . import charts
 from .filters import Range, address_of, has_blanks
 from .format import NANOS_PER_DAY, compact, day_of, dollars
 from .rendering import render
 
 __all__ = ["show_overview"]
+
+MOST: tuple[tuple[str, SessionSort], ...] = (("Slowest", "duration"), ("Dearest", "cost"))
+
+MOST_SESSIONS = 5
+"""How many of the slowest and of the dearest sessions are named."""
 
 
 async def show_overview(request: Request) -> Response:
@@ -35,14 +41,49 @@ async def show_overview(request: Request) -> Response:
     except HTTPException as error:
         context["problem"] = error.detail
         return render(request, "overview.html", context, 400)
-    overview = await store.overview(request.state.project, since=query.since, until=query.until)
+    project = request.state.project
+    overview = await store.overview(project, since=query.since, until=query.until)
+    found = await store.breakdown(project, since=query.since, until=query.until)
     context |= {
+        "found": found,
+        "groups": [
+            {"title": title, "filter": filter, "groups": _shown(groups), "more": more}
+            for title, filter, groups, more in (
+                ("Tags", "tag", found.tags, ""),
+                ("Agents", "agent", found.agents, "sums of the sessions they took part in"),
+            )
+        ],
+        "most": [
+            {
+                "title": title,
+                "sort": sort,
+                "sessions": (
+                    await store.sessions(
+                        project, attrs.evolve(query, sort=sort, limit=MOST_SESSIONS)
+                    )
+                ).sessions,
+            }
+            for title, sort in MOST
+        ],
+        "ended": sum(overview.states.get(state, 0) for state in charts.ENDED),
         "overview": overview,
         "shares": _shares(overview),
         "charts": _charts(overview, since=query.since, until=query.until, now=now),
         "models": _models(overview),
+        "now_ns": now,
     }
     return render(request, "overview.html", context)
+
+
+def _shown(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    dearest = max((group.cost or 0 for group in groups), default=0)
+    return [
+        {
+            "group": group,
+            "share": round(100 * (group.cost or 0) / dearest, 1) if dearest else 0,
+        }
+        for group in groups
+    ]
 
 
 def _shares(overview: Overview) -> list[dict[str, Any]]:
@@ -78,6 +119,11 @@ def _charts(
             say=lambda value: f"{value:,.0f}",
         ),
         "cost": charts.chart(over, series={"cost": lambda it: it.cost}, say=dollars),
+        "failed": charts.chart(
+            over,
+            series={"fail": charts.failed_percent},
+            say=lambda value: f"{value:.0f} %",
+        ),
         "tokens": charts.chart(
             over,
             series={"in": lambda it: it.prompt_tokens, "out": lambda it: it.completion_tokens},

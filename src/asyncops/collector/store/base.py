@@ -20,11 +20,13 @@ __all__ = [
     "MISSING_REASONS",
     "ApiKey",
     "Batch",
+    "Breakdown",
     "CostSource",
     "Day",
     "EventDetail",
     "EventPage",
     "EventSummary",
+    "Group",
     "Outcome",
     "Overview",
     "Participants",
@@ -447,6 +449,46 @@ class Overview:
 
 
 @attrs.frozen(kw_only=True)
+class Group:
+    """
+    The sessions that have something in common, in sums.
+
+    Attributes:
+        text: What they have in common: a tag, an agent, an error's fingerprint.
+        failed: How many of them ended as `Fail`.
+        cost: Nano-dollars: what these sessions cost in all, None where nobody knows of any.
+    """
+
+    text: str
+    sessions: int
+    failed: int
+    cost: int | None
+    tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class Breakdown:
+    """
+    What the latest sessions of a period have in common.
+
+    Attributes:
+        sessions: How many were looked at.
+        whole: Whether these are all that started in the period.
+        durations: Percentiles (50, 90, 99) of those that ended, nanoseconds; none where none did.
+        tags: Those whose sessions cost most, first.
+        agents: The same for agents. A session counts as a whole for each that took part.
+        errors: Fingerprints of errors, those of most sessions first.
+    """
+
+    sessions: int
+    whole: bool
+    durations: Mapping[int, int]
+    tags: tuple[Group, ...]
+    agents: tuple[Group, ...]
+    errors: tuple[Group, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Repriced:
     """
     What changed in one session. Amounts are nano-dollars.
@@ -601,6 +643,15 @@ class Store(Protocol):
     async def overview(
         self, project: str, *, since: int | None = None, until: int | None = None
     ) -> Overview: ...
+
+    async def breakdown(
+        self, project: str, *, since: int | None = None, until: int | None = None
+    ) -> Breakdown:
+        """
+        What the sessions that started in that time have in common. A store may look at the latest
+        of them only.
+        """
+        ...
 
     async def reprice(
         self,

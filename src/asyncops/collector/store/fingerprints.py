@@ -13,7 +13,7 @@ MAX_FINGERPRINT_CHARS = 200
 _CHANGING = re.compile(
     r"""
     (?P<kept>\b(?:HTTP|status|code|errno)\b\W{0,3}\d{1,3}(?!\w) # says what went wrong
-        | (?<=:\ )[1-5]\d\d(?=\ [A-Z]))
+        | (?:(?<=:\ )|(?<=['"]))[1-5]\d\d(?=\ [A-Z]))
     | (?<![\w.-])(?:
         [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}       # a UUID
         | 0x[0-9a-f]+                                     # an address

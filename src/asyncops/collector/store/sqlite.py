@@ -31,6 +31,7 @@ from ..._prices import PriceTable
 from .base import (
     ApiKey,
     Batch,
+    Breakdown,
     EventDetail,
     EventPage,
     EventSummary,
@@ -44,10 +45,12 @@ from .base import (
     SessionQuery,
 )
 from .changes import Changes
+from .sqlite_breakdown import read_breakdown
 from .sqlite_errors import unavailable
 from .sqlite_export import read_records
 from .sqlite_filters import Moment
 from .sqlite_reader import (
+    project_key,
     read_event,
     read_events,
     read_key,
@@ -462,6 +465,15 @@ class SQLiteStore:
         self, project: str, *, since: int | None = None, until: int | None = None
     ) -> Overview:
         return await self._read(read_overview, project, self._moment(), since=since, until=until)
+
+    async def breakdown(
+        self, project: str, *, since: int | None = None, until: int | None = None
+    ) -> Breakdown:
+        def read(connection: sqlite3.Connection) -> Breakdown:
+            key = project_key(connection, project)
+            return read_breakdown(connection, key, since=since, until=until)
+
+        return await self._read(read)
 
     async def projects(self) -> tuple[str, ...]:
         return await self._read(read_projects)
