@@ -1,6 +1,6 @@
 """
-The command line: `asyncops demo | serve | run | sessions | show | tail | export | import | reprice
-| keys | doctor`.
+The command line: `asyncops demo | serve | run | sessions | show | tail | export | import | prune
+| reprice | keys | doctor`.
 
 A module for each command; this one puts them together. Nothing here is imported by the SDK.
 """
@@ -63,7 +63,20 @@ def app() -> cyclopts.App:
     """
     from cyclopts import App
 
-    from . import demo, doctor, export, import_, keys, reprice, run, serve, sessions, show, tail
+    from . import (
+        demo,
+        doctor,
+        export,
+        import_,
+        keys,
+        prune,
+        reprice,
+        run,
+        serve,
+        sessions,
+        show,
+        tail,
+    )
 
     commands = App(
         name="asyncops",
@@ -74,6 +87,7 @@ def app() -> cyclopts.App:
         commands.command(command)
     commands.command(export.export)
     commands.command(import_.import_, name="import")
+    commands.command(prune.prune)
     commands.command(reprice.reprice)
     commands.command(keys.keys)
     commands.command(doctor.doctor)

@@ -109,8 +109,21 @@ class CollectorAPI:
         """
         Have calls of models priced anew, and tell of it part by part.
         """
+        async for part in self._parts("/api/reprice", asked):
+            yield part
+
+    async def prune(self, **asked: str | bool) -> AsyncIterator[dict[str, Any]]:
+        """
+        Have old sessions deleted, and tell of it part by part.
+        """
+        async for part in self._parts("/api/prune", asked):
+            yield part
+
+    async def _parts(
+        self, path: str, asked: dict[str, str | bool]
+    ) -> AsyncIterator[dict[str, Any]]:
         while True:
-            part: dict[str, Any] = await self._ask("POST", "/api/reprice", json=asked)
+            part: dict[str, Any] = await self._ask("POST", path, json=asked)
             yield part
             if part["next"] is None:
                 return

@@ -28,6 +28,7 @@ from .store.base import (
     EventSummary,
     Group,
     Overview,
+    Pruned,
     Repricing,
     SessionDetail,
     SessionQuery,
@@ -60,6 +61,9 @@ MAX_TIMELINE = 10_000
 MAX_REPRICED = 5_000
 """How many calls of models one request may have priced anew."""
 
+MAX_PRUNED = 1_000
+"""How many sessions one request may have deleted."""
+
 MAX_REQUEST_BYTES = 16_384
 """How long the body of a request may be that is no batch of records."""
 
@@ -84,12 +88,14 @@ def routes() -> list[BaseRoute]:
     return [
         Route("/api/sessions", sessions),
         Route("/api/sessions/{id}", session),
+        Route("/api/sessions/{id}", delete, methods=["DELETE"]),
         Route("/api/sessions/{id}/events", events),
         Route("/api/sessions/{id}/events/{event}", event),
         Route("/api/sessions/{id}/timeline", timeline),
         Route("/api/overview", overview),
         Route("/api/breakdown", breakdown),
         Route("/api/reprice", reprice, methods=["POST"]),
+        Route("/api/prune", prune, methods=["POST"]),
         Route("/healthz", healthz),
         Route("/metrics", metrics),
     ]
@@ -193,7 +199,10 @@ class RepriceRequest(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_REPRICED)] = 1_000
 
 
-async def reprice(request: Request) -> Response:
+async def _asked(request: Request, wanted: type[T]) -> T:
+    """
+    What the body of a request asks for.
+    """
     # a page from elsewhere can send any text here, but not as JSON, without asking first
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "Content-Type must be application/json")
@@ -203,9 +212,13 @@ async def reprice(request: Request) -> Response:
         if len(body) > MAX_REQUEST_BYTES:
             raise HTTPException(413, "that is more than can be asked", {"Connection": "close"})
     try:
-        asked = msgspec.json.decode(body, type=RepriceRequest)
+        return msgspec.json.decode(body, type=wanted)
     except ValueError as error:  # no JSON, no UTF-8, nothing that can be asked
         raise HTTPException(400, f"this cannot be asked: {error}") from None
+
+
+async def reprice(request: Request) -> Response:
+    asked = await _asked(request, RepriceRequest)
     done = await _page(
         _store(request).reprice(
             request.state.project,
@@ -220,6 +233,40 @@ async def reprice(request: Request) -> Response:
     if not done.tables:
         raise HTTPException(409, NO_PRICES)
     return JSON(repricing_json(done))
+
+
+class PruneRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    What is to be deleted: sessions of which nothing was recorded since that time.
+    """
+
+    before: str
+    dry_run: bool = False
+    cursor: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PRUNED)] = 100
+
+
+async def prune(request: Request) -> Response:
+    asked = await _asked(request, PruneRequest)
+    before = _time("before", asked.before)
+    if before is None:
+        raise _bad("before", "a time")
+    done = await _page(
+        _store(request).prune(
+            request.state.project,
+            before=before,
+            cursor=asked.cursor,
+            limit=asked.limit,
+            dry_run=asked.dry_run,
+        )
+    )
+    return JSON(pruned_json(done))
+
+
+async def delete(request: Request) -> Response:
+    session_id = request.path_params["id"]
+    await _store(request).delete(request.state.project, session_id)
+    return JSON({"deleted": session_id})
 
 
 async def healthz(request: Request) -> Response:
@@ -440,6 +487,13 @@ def repricing_json(done: Repricing) -> dict[str, Any]:
         "tables": done.tables,
         "next": done.next,
     }
+
+
+def pruned_json(done: Pruned) -> dict[str, Any]:
+    """
+    What became of a part of a pruning as the API shows it.
+    """
+    return {"sessions": done.sessions, "events": done.events, "next": done.next}
 
 
 def _model_json(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from .._events import MAX_COST, EventKind, EventState
 from .._version import __version__
-from .api import JSON, MAX_REPRICED, MAX_SECONDS
+from .api import JSON, MAX_PRUNED, MAX_REPRICED, MAX_SECONDS
 from .exports import FORMATS
 from .store.base import MISSING_REASONS, SessionSort, SessionState
 
@@ -233,6 +233,13 @@ REPRICING = {
     "tables": _list(TEXT),
     "next": _or_null(TEXT),
 }
+PRUNE = {
+    "before": TIME,
+    "dry_run": FLAG,
+    "cursor": _or_null(TEXT),
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PRUNED},
+}
+PRUNED = {"sessions": _list(TEXT), "events": COUNT, "next": _or_null(TEXT)}
 
 
 def _asked(name: str, schema: Schema) -> Schema:
@@ -327,7 +334,10 @@ DOCUMENT: Schema = {
             _asked("limit", _at_most(500)),
             _CURSOR,
         ),
-        "/api/sessions/{id}": _get("One session", _schema("SessionDetail"), _ID),
+        "/api/sessions/{id}": {
+            **_get("One session", _schema("SessionDetail"), _ID),
+            "delete": _get("Delete it, for good", _object({"deleted": TEXT}), _ID)["get"],
+        },
         "/api/sessions/{id}/events": _get(
             "Its events, a page at a time, in order of arrival",
             _object({"events": _list(_schema("Event")), "next": _or_null(TEXT)}),
@@ -366,6 +376,16 @@ DOCUMENT: Schema = {
             {"type": "object", "properties": REPRICE, "additionalProperties": False},
             _object(REPRICING),
             "409",
+        ),
+        "/api/prune": _post(
+            "Delete old sessions",
+            {
+                "type": "object",
+                "properties": PRUNE,
+                "required": ["before"],
+                "additionalProperties": False,
+            },
+            _object(PRUNED),
         ),
         "/api/stream": _get(
             "Server-sent events as sessions change", TEXT, media_type="text/event-stream"

@@ -30,6 +30,7 @@ __all__ = [
     "Outcome",
     "Overview",
     "Participants",
+    "Pruned",
     "RecordPage",
     "RejectedLine",
     "Repriced",
@@ -524,6 +525,21 @@ class Repricing:
 
 
 @attrs.frozen(kw_only=True)
+class Pruned:
+    """
+    Some old sessions that were deleted, or would be.
+
+    Attributes:
+        events: How many events they had.
+        next: Where to go on; None at the end.
+    """
+
+    sessions: tuple[str, ...]
+    events: int
+    next: str | None
+
+
+@attrs.frozen(kw_only=True)
 class ApiKey:
     """
     A key to a project. The key itself is shown once and never kept.
@@ -679,6 +695,41 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: There is no such session.
             ValueError: The cursor is not one of a repricing.
+            StoreError: The store cannot be written to now.
+        """
+        ...
+
+    async def delete(self, project: str, session_id: str) -> None:
+        """
+        Delete a session with all that was recorded of it, for good: what is said of it later is
+        settled, and nothing of it is kept. Sums of days and models are less by what it counted for.
+        From the return of this on nobody finds it; its events leave the store in a while.
+
+        Raises:
+            SessionNotFoundError: There is none.
+            StoreError: The store cannot be written to now.
+        """
+        ...
+
+    async def prune(
+        self,
+        project: str,
+        *,
+        before: int,
+        cursor: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """
+        Delete, oldest first, at most *limit* sessions that do not run and of which nothing was
+        recorded since *before*.
+
+        Args:
+            cursor: Where the last call ended (`Pruned.next`).
+            dry_run: Tell which, and delete none.
+
+        Raises:
+            ValueError: The cursor is not one of a pruning.
             StoreError: The store cannot be written to now.
         """
         ...

@@ -3,7 +3,7 @@ The store of one machine: a SQLite file, one thread that writes, a few connectio
 
 The writer takes everything that waits for it into one transaction, so that many small requests
 share one commit and a batch grows by itself under load. Whoever waits is told after the commit.
-While nobody waits it makes what it stored searchable.
+While nobody waits it makes what it stored searchable, and takes out what was deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from ..._exceptions import StoreError
+from ..._exceptions import SessionNotFoundError, StoreError
 from ..._prices import PriceTable
 from .base import (
     ApiKey,
@@ -38,6 +38,7 @@ from .base import (
     Outcome,
     Overview,
     Participants,
+    Pruned,
     RecordPage,
     Repricing,
     SessionDetail,
@@ -46,6 +47,7 @@ from .base import (
 )
 from .changes import Changes
 from .sqlite_breakdown import read_breakdown
+from .sqlite_deletion import find_old, take_out
 from .sqlite_errors import unavailable
 from .sqlite_export import read_records
 from .sqlite_filters import Moment
@@ -87,6 +89,9 @@ BUSY_SECONDS = 0.25
 
 SEARCH_RETRY_SECONDS = 5.0
 """How long indexing pauses after it failed."""
+
+DELETED_AT_ONCE = 20
+"""How many sessions one transaction deletes."""
 
 READERS = 4
 """How many questions are answered at once."""
@@ -250,6 +255,44 @@ class SQLiteStore:
             next=None if found.last is None else str(found.last),
         )
 
+    async def delete(self, project: str, session_id: str) -> None:
+        if not await self._delete(project, [session_id]):
+            raise SessionNotFoundError(session_id)
+
+    async def prune(
+        self,
+        project: str,
+        *,
+        before: int,
+        cursor: str | None = None,
+        limit: int = 100,
+        dry_run: bool = False,
+    ) -> Pruned:
+        old = await self._read(
+            find_old, project, self._moment(), before=before, cursor=cursor, limit=limit
+        )
+        events = dict(old.sessions)
+        gone = tuple(events)
+        if not dry_run:
+            gone = ()
+            for start in range(0, len(events), DELETED_AT_ONCE):
+                some = list(events)[start : start + DELETED_AT_ONCE]
+                gone += await self._delete(project, some, before=before)
+        return Pruned(sessions=gone, events=sum(map(events.__getitem__, gone)), next=old.next)
+
+    async def _delete(
+        self, project: str, session_ids: Sequence[str], *, before: int | None = None
+    ) -> tuple[str, ...]:
+        def delete(_: sqlite3.Connection) -> tuple[str, ...]:
+            gone = self._writer.delete(project, session_ids, before=before)
+            if gone and self._index_at is None:
+                self._index_at = time.monotonic()
+            return gone
+
+        gone = await self._submit(delete)
+        self.changes.publish(project, gone)
+        return gone
+
     async def _submit(self, what: Batch | Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreError("the store is closed")
@@ -307,10 +350,10 @@ class SQLiteStore:
 
     def _index(self) -> None:
         """
-        Make some of what was stored searchable, in little time: somebody may come meanwhile. That
-        nobody waits for the writer does not mean that there is nothing to do: bodies are read
-        before they come to it, and senders wait for each other's answers. So what counts is how
-        much of the time, but for this, it stores.
+        Make some of what was stored searchable, or else take out some of what was deleted, in
+        little time: somebody may come meanwhile. That nobody waits for the writer does not mean
+        that there is nothing to do: bodies are read before they come to it, and senders wait for
+        each other's answers. So what counts is how much of the time, but for this, it stores.
         """
         began = time.monotonic()
         passed = began - self._indexed_at
@@ -319,7 +362,8 @@ class SQLiteStore:
             self._busy += weight * (self._storing / passed - self._busy)
         self._storing = 0.0
         try:
-            more = index_texts(self._writer.connection)
+            connection = self._writer.connection
+            more = index_texts(connection) or take_out(connection)
         except sqlite3.Error as error:
             if not self._trouble and str(error) != self._search_trouble:
                 self._search_trouble = str(error)

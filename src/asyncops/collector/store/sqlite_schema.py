@@ -30,7 +30,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 6
+VERSION = 7
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -115,6 +115,19 @@ CREATE TABLE tool_calls (           -- by the id that a model gave them
     event INTEGER NOT NULL,
     PRIMARY KEY (session, id, asked, event)
 ) WITHOUT ROWID;
+"""
+
+DELETED = """
+CREATE TABLE deleted (              -- sessions that must not come back
+    key INTEGER PRIMARY KEY,        -- what theirs was; no other gets it
+    project INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    searched_seq INTEGER NOT NULL,  -- as a session's
+    waiting INTEGER NOT NULL,       -- whether events of it wait to be taken out
+    UNIQUE (project, id)
+);
+CREATE INDEX deleted_waiting ON deleted (key) WHERE waiting;
+CREATE INDEX session_sources_source ON session_sources (source);
 """
 
 TABLES = f"""
@@ -243,7 +256,7 @@ CREATE TABLE session_models (
 
 {TOOL_CALLS}
 {TEXTS}
-{DAYS}
+{DAYS}{DELETED}
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,
     project TEXT NOT NULL,
@@ -320,6 +333,7 @@ INSERT OR IGNORE INTO session_labels
     JOIN labels l ON l.project = said.project AND l.kind = 'fingerprint' AND l.text = said.text;
 DROP TABLE said;
 """,
+    6: DELETED,
 }
 """What makes the tables of a version those of the next."""
 

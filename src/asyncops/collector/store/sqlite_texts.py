@@ -22,7 +22,7 @@ import msgspec
 
 from .sqlite_schema import SEQ_BITS
 
-__all__ = ["index_texts", "match", "sessions_with"]
+__all__ = ["STEP_CHARS", "STEP_EVENTS", "event_text", "index_texts", "match", "sessions_with"]
 
 MAX_PART_BYTES = 16_384
 """How much of each part of an event is searched: so much in all of its beginning and its end."""
@@ -96,7 +96,7 @@ def index_texts(connection: sqlite3.Connection) -> bool:
                 " WHERE key > ? AND key <= ? AND state IS NOT NULL ORDER BY key",
                 (base | first, base | last),
             ):
-                text = _text(name, payload)
+                text = event_text(name, payload)
                 texts.append((key, text))
                 room -= len(text)
                 if len(texts) >= STEP_EVENTS or room <= 0:
@@ -116,7 +116,7 @@ def index_texts(connection: sqlite3.Connection) -> bool:
     return more or len(searched) == STEP_EVENTS
 
 
-def _text(name: str, payload: bytes | None) -> str:
+def event_text(name: str, payload: bytes | None) -> str:
     """
     What is searched of an event: JSON as it is, since FTS5 takes what is not a letter or a digit
     for the end of a word, but for its escapes.

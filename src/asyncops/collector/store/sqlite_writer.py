@@ -15,7 +15,7 @@ import json
 import math
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
 from operator import attrgetter
 from typing import Any
@@ -384,6 +384,15 @@ _NOTHING_SPENT = (None,) * len(_SPENDING)
 _UNSAID = (NULL,) * len(_SPENDING)
 
 
+_OF_SESSIONS = (
+    "session_labels",
+    "session_models",
+    "session_sources",
+    "statements",
+    "tool_calls",
+)
+"""The tables, but for that of events, with rows of sessions."""
+
 _DAY_SUMS = (
     "sessions",
     "priced",
@@ -465,6 +474,24 @@ class SQLiteWriter:
         with self._pass() as this:
             return [change for change in changes if this.reprice(change)]
 
+    def delete(
+        self, project: str, session_ids: Iterable[str], *, before: int | None = None
+    ) -> tuple[str, ...]:
+        """
+        Forget sessions in one transaction, but for their events, which nobody finds any more and
+        sqlite_deletion.py takes out; returns those that were there.
+
+        Args:
+            before: Leave those of which something was recorded then or later.
+        """
+        with self._pass() as this:
+            key = this.project(project)
+            found = tuple(id for id in session_ids if this.delete(key, id, before))
+        # labels went that are remembered
+        self.labels.clear()
+        self.session_labels.clear()
+        return found
+
     @contextlib.contextmanager
     def _pass(self) -> Iterator[_Pass]:
         this = _Pass(self)
@@ -502,6 +529,7 @@ class _Pass:
         self._sources: dict[tuple[int, str], _Source] = {}
         self._sessions: dict[tuple[int, str], _Session] = {}
         self._sessions_by_key: dict[int, _Session] = {}
+        self._deleted: dict[tuple[int, str], int] = {}
         self._days: dict[tuple[Any, ...], _Sums] = {}
         self._day_models: dict[tuple[Any, ...], _Sums] = {}
         # statement by statement, in the order in which they are first spoken of
@@ -511,7 +539,7 @@ class _Pass:
     # -- records in -------------------------------------------------------------------------------
 
     def take(self, batch: Batch) -> Outcome:
-        project = self._project(batch.project)
+        project = self.project(batch.project)
         source = self._source(project, batch.source)
         changed: dict[str, None] = {}
         if batch.received_at - source.last_seen_at > _LEASE:
@@ -540,6 +568,9 @@ class _Pass:
                 at = item.at
                 if speaking is None or speaking.id != item.session:
                     speaking = self._speaks(source, project, item.session, at, changed)
+                    if speaking is None:
+                        stored -= 1  # it is settled, and nothing of it is kept
+                        continue
                 elif at > speaking.last_record_at:
                     speaking.last_record_at = at
                 elif at < speaking.first_at:
@@ -565,6 +596,9 @@ class _Pass:
                 self._miss(source, item.reason, lost, None, changed)
             else:
                 session = speaking = self._speaks(source, project, item.session, item.at, changed)
+                if session is None:
+                    stored -= 1
+                    continue
                 session.statements.append((source, item))
                 if isinstance(item, SessionEndedRecord):
                     session.sources[source.key] = batch.received_at
@@ -579,11 +613,14 @@ class _Pass:
 
     def _speaks(
         self, source: _Source, project: int, session_id: str, at: int, changed: dict[str, None]
-    ) -> _Session:
+    ) -> _Session | None:
         """
-        The session that *source* said something of at that time.
+        The session that *source* said something of at that time; None where it was deleted.
         """
         session = self._session(project, session_id, at)
+        if session is None:
+            source.last_session = self._deleted[project, session_id]
+            return None
         changed[session_id] = None
         source.last_session = session.key
         if at < session.first_at:
@@ -612,6 +649,8 @@ class _Pass:
         self.missing.update(missing)
         if session is None and source.last_session is not None:
             session = self._session_by_key(source.last_session)
+            if session is None:  # it was deleted, and nobody misses anything of it
+                return
         if session is None:
             source.missing = _with_missing(source.missing, missing)
         else:
@@ -626,11 +665,61 @@ class _Pass:
         if row is None or row[0] != change.stored:
             return False
         session = self._session_by_key(change.event >> SEQ_BITS)
+        if session is None:
+            return False
         session.count_again(change.model, change.before, change.after)
         self._rows["UPDATE events SET cost = ? WHERE key = ?"].append(
             (_encoder.encode(change.after), change.event)
         )
         return True
+
+    def delete(self, project: int, session_id: str, before: int | None) -> bool:
+        """
+        Forget a session, unless there is none or something was recorded of it since *before*.
+        """
+        row = self._execute(
+            f"SELECT {_SESSION_COLUMNS}, searched_seq FROM sessions WHERE project = ? AND id = ?",
+            (project, session_id),
+        ).fetchone()
+        if row is None:
+            return False
+        *values, searched_seq = row
+        session = _Session(*values, project_key=project, is_new=False)
+        if before is not None and session.last_record_at >= before:
+            return False
+        key = session.key
+        if session.counted is not None:
+            end_state, sums = session.counted
+            self._add(self._days, (project, session.day, end_state), sums, -1)
+        for model, used in self._known_models(session).items():
+            self._add(self._day_models, (project, session.day, model), used.row(), -1)
+        labels = self._of("label", "session_labels", key)
+        sources = self._of("source", "session_sources", key)
+        for table in _OF_SESSIONS:
+            self._execute(f"DELETE FROM {table} WHERE session = ?", (key,))
+        self._execute("DELETE FROM sessions WHERE key = ?", (key,))
+        self._execute(
+            "INSERT INTO deleted VALUES (?, ?, ?, ?, ?)",
+            (key, project, session_id, searched_seq, session.last_seq > 0),
+        )
+        self._executemany(
+            "DELETE FROM labels WHERE key = ?"
+            " AND NOT EXISTS (SELECT 1 FROM session_labels WHERE label = labels.key)",
+            labels,
+        )
+        # their numbers stay, or what they send again would be new
+        self._executemany(
+            "UPDATE sources SET pid = NULL, boot_id = NULL, sdk = NULL, started_at = NULL,"
+            " host = NULL WHERE key = ? AND ended"
+            " AND NOT EXISTS (SELECT 1 FROM session_sources WHERE source = sources.key)",
+            sources,
+        )
+        return True
+
+    def _of(self, column: str, table: str, session: int) -> list[tuple[int]]:
+        return self._execute(
+            f"SELECT {column} FROM {table} WHERE session = ?", (session,)
+        ).fetchall()
 
     # -- rows out ---------------------------------------------------------------------------------
 
@@ -851,15 +940,7 @@ class _Pass:
         moved = session.day_before is not None and session.day != session.day_before
         if not (session.models or moved):
             return
-        known: dict[int, _ModelSums] = {}
-        if not session.is_new:
-            known = {
-                model: _ModelSums(*sums)
-                for model, *sums in self._execute(
-                    f"SELECT model, {', '.join(_MODEL_SUMS)} FROM session_models WHERE session = ?",
-                    (session.key,),
-                )
-            }
+        known = {} if session.is_new else self._known_models(session)
         project, day = session.project_key, session.day
         if moved:
             for model, before in known.items():
@@ -874,6 +955,13 @@ class _Pass:
                 sums = known[model].added(more).row()
             self._add(self._day_models, (project, day, model), sums)
             rows.append((session.key, model, *sums))
+
+    def _known_models(self, session: _Session) -> dict[int, _ModelSums]:
+        rows = self._execute(
+            f"SELECT model, {', '.join(_MODEL_SUMS)} FROM session_models WHERE session = ?",
+            (session.key,),
+        )
+        return {model: _ModelSums(*sums) for model, *sums in rows}
 
     @staticmethod
     def _add(
@@ -909,7 +997,7 @@ class _Pass:
 
     # -- rows in ----------------------------------------------------------------------------------
 
-    def _project(self, name: str) -> int:
+    def project(self, name: str) -> int:
         key = self._projects.get(name)
         if key is None:
             self._execute("INSERT OR IGNORE INTO projects (name) VALUES (?)", (name,))
@@ -933,29 +1021,47 @@ class _Pass:
             self._sources[project, source_id] = source
         return source
 
-    def _session(self, project: int, session_id: str, at: int) -> _Session:
+    def _session(self, project: int, session_id: str, at: int) -> _Session | None:
+        """
+        A session, made where there is none; None where there was one that was deleted.
+        """
         session = self._sessions.get((project, session_id))
         if session is None:
+            if (project, session_id) in self._deleted:
+                return None
             select = f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE project = ? AND id = ?"
             row = self._execute(select, (project, session_id)).fetchone()
             is_new = row is None
             if is_new:
+                deleted = self._execute(
+                    "SELECT key FROM deleted WHERE project = ? AND id = ?", (project, session_id)
+                ).fetchone()
+                if deleted is not None:
+                    self._deleted[project, session_id] = deleted[0]
+                    return None
                 self._execute(
-                    "INSERT INTO sessions (project, id, first_at, last_record_at, started_at)"
-                    " VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO sessions (key, project, id, first_at, last_record_at, started_at)"
+                    " VALUES (1 + (SELECT MAX(key) FROM (SELECT MAX(key) AS key FROM sessions"
+                    " UNION ALL SELECT MAX(key) FROM deleted)), ?, ?, ?, ?, ?)",
                     (project, session_id, at, at, at),
                 )
                 row = self._execute(select, (project, session_id)).fetchone()
             session = self._add_session(project, row, is_new=is_new)
         return session
 
-    def _session_by_key(self, key: int) -> _Session:
+    def _session_by_key(self, key: int) -> _Session | None:
+        """
+        The session that has that key; None where it was deleted.
+        """
         session = self._sessions_by_key.get(key)
         if session is None:
-            *row, project = self._execute(
+            found = self._execute(
                 f"SELECT {_SESSION_COLUMNS}, project FROM sessions WHERE key = ?",
                 (key,),
             ).fetchone()
+            if found is None:
+                return None
+            *row, project = found
             session = self._add_session(project, row, is_new=False)
         return session
 

@@ -1,0 +1,53 @@
+"""
+`asyncops prune` and `asyncops serve --keep`: old sessions go.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from commands import Commands, wait_for
+
+SOURCE = "00000000-0000-7000-8000-00000000a001"
+DAY = 86_400_000_000_000
+
+
+def session_lines(source: str, *days_ago: int) -> str:
+    """
+    What a program would send that ran a session on each of those days.
+    """
+    records: list[dict[str, object]] = [{"type": "source", "source": source}]
+    for number, days in enumerate(days_ago, 1):
+        session = f"00000000-0000-7000-8000-{days:012x}"
+        at = time.time_ns() - days * DAY
+        records += [
+            {"type": "session", "at": at, "session": session, "name": f"number {number}"},
+            {"type": "session_ended", "at": at, "session": session, "said_by": "user",
+             "ended_at": at, "state": "Success"},
+        ]  # fmt: skip
+    return "".join(
+        json.dumps({"seq": seq, "at": 1, **record}) + "\n" for seq, record in enumerate(records, 1)
+    )
+
+
+def test_old_sessions_go(asyncops: Commands) -> None:
+    """
+    `prune` says what it would delete, deletes it, and leaves the rest; a collector that is told how
+    long to keep sessions does so by itself; an age that is none is refused.
+    """
+    done = asyncops("import", input=session_lines(SOURCE, 40, 35, 10, 1))
+    assert done.returncode == 0, done.stderr
+    dry = asyncops("prune", "--older-than", "30d", "--dry-run")
+    assert dry.stdout == "2 sessions with 0 events would be deleted\n"
+    done = asyncops("prune", "--older-than", "30d")
+    assert done.stdout == "2 sessions with 0 events deleted\n"
+    assert [found["name"] for found in asyncops.sessions()] == ["number 4", "number 3"]
+    done = asyncops("prune", "--older-than", "soon")
+    assert done.returncode == 2
+    assert "as in 30d" in done.stderr
+
+    environment = {**asyncops.environment, "ASYNCOPS_KEEP": "90d, default=1w"}
+    with asyncops.started("serve", "--port", str(asyncops.port), env=environment):
+        wait_for(asyncops.answers)
+        wait_for(lambda: [found["name"] for found in asyncops.sessions()] == ["number 4"])
