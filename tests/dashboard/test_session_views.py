@@ -191,9 +191,13 @@ def test_errors_that_say_the_same_stand_together(get: Get, program: Programs) ->
         failure = failure_of(lambda number=number: wait(number))
         one.event("tool", f"fetch {number}", at=now(), state="Fail", failure=failure)
     one.send()
-    text = text_of(get(f"/sessions/{one.session}?view=errors").text)
-    assert "TimeoutError 3 times no answer after 0 s" in text
+    path = f"/sessions/{one.session}?view=errors"
+    text = text_of(get(path).text)
+    assert "TimeoutError 3 times sessions with it no answer after 0 s" in text
     assert "fetch 2" in text
+    listed = re.search(r'href="(/\?fingerprint=[^"]+)"', get(path).text)
+    assert listed is not None
+    assert one.session in get(listed[1]).text
     story = breakdown(program(), at=now())
     text = text_of(get(f"{story.path}?view=errors").text)
     assert "query at 0 s · passed through work" in text
@@ -270,6 +274,10 @@ def test_views_live_and_lead_to_events(window: Window, program: Programs) -> Non
     expect(page.locator(f"#exchange-{asked} .exchange-head a")).to_have_attribute(
         "aria-current", "true"
     )
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the completion").click()
+    expect(page.locator(".copy[data-done]")).to_have_count(1)
+    assert '"content": "ada reply 0"' in page.evaluate("navigator.clipboard.readText()")
     page.keyboard.press("Escape")
     expect(page.locator("#detail")).to_be_hidden()
     page.go_back()

@@ -8,9 +8,15 @@ rendering.py      templates, answers for people and for scripts
 forms.py          what forms bring
 filters.py        the list's filters as they stand in an address
 timeline.py       a session's events as a tree, and as columns for the page's own module
+outline.py        the same, compact: equal steps in a row as one line
+chat.py           the conversation of a session as it went, everything once
+spending.py       who spent what: sums by agent, model and tool
+faults.py         what went wrong, failures that say the same together
+relations.py      an event among those around it: self time, attempts
 alignment.py      events of several sessions, place by place
 word_diff.py      what differs between two texts
 conversations.py  what was said to a model and by it, as messages
+markdown.py       what models write, as HTML made safe
 payloads.py       any JSON as HTML: folded, bounded, escaped
 hosts.py          the machines a session ran on
 charts.py         the overview's bars, laid out

@@ -7,12 +7,12 @@ where it was raised, and the events above are those that it passed through.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import attrs
 
 from ..store.base import EventSummary
+from ..store.fingerprints import fingerprint
 
 __all__ = ["Fault", "FaultGroup", "fault_groups"]
 
@@ -36,14 +36,16 @@ class Fault:
 @attrs.define(kw_only=True)
 class FaultGroup:
     """
-    Faults of one type whose messages differ in numbers at most.
+    Faults of one type whose messages differ in numbers and ids at most.
 
     Attributes:
+        fingerprint: What they have in common.
         error: The type and message of the first of them.
         faults: The first `MAX_SHOWN` of them, in order of time.
         count: How many there are.
     """
 
+    fingerprint: str
     error: str
     count: int = 0
     faults: list[Fault] = attrs.field(factory=list)
@@ -75,19 +77,15 @@ def fault_groups(events: Sequence[EventSummary]) -> list[FaultGroup]:
         if event.id in passed_on:
             continue
         error = event.error or (event.name if event.kind == "error" else WITHOUT_WORDS)
-        key = _VARYING.sub("#", error)
+        key = fingerprint(error)
         group = groups.get(key)
         if group is None:
-            group = groups[key] = FaultGroup(error=error, first=event.started_at)
+            group = groups[key] = FaultGroup(fingerprint=key, error=error, first=event.started_at)
         group.count += 1
         group.last = event.started_at
         if len(group.faults) < MAX_SHOWN:
             group.faults.append(Fault(event=event, passed=_above(event, by_id)))
     return sorted(groups.values(), key=lambda group: (-group.count, group.first))
-
-
-_VARYING = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|\d+")
-"""What differs between messages that say the same: numbers, addresses, ids."""
 
 
 def _above(event: EventSummary, by_id: dict[str, EventSummary]) -> tuple[EventSummary, ...]:

@@ -23,6 +23,7 @@ from .costs import sources_words
 from .faults import fault_groups
 from .hosts import host_line
 from .outline import outline
+from .relations import possible_attempts, self_time
 from .rendering import as_json, render
 from .spending import by_agent, by_model, by_tool
 from .timeline import columns, in_tree_order
@@ -55,6 +56,9 @@ CHAT_CALLS = 60
 
 MAX_GROUPS = 50
 """How many groups of errors are shown."""
+
+AROUND_EVENTS = 5_000
+"""In a session with more events than this, an event is told without those around it."""
 
 RAW_EVENTS = 25
 """How many events one page shows as JSON."""
@@ -281,15 +285,39 @@ async def _event(request: Request, session: SessionSummary, event_id: str) -> di
         trigger = await store.event(session.project, session.id, event.trigger_event_id)
     said = messages(event.prompt, role="user") if event.prompt is not None else ()
     answered = messages(event.completion, role="assistant") if event.completion is not None else ()
+    around: tuple[EventSummary, ...] = ()
+    if session.events <= AROUND_EVENTS:
+        around = await store.timeline(session.project, session.id)
     return {
         "event": event,
         "event_id": event_id,
         "trigger": trigger,
+        "self_time": self_time(event.summary, around),
+        "attempts": await _attempts(store, session, event, around),
         "conversation": [*(said or ()), *(answered or ())],
         # what is no conversation in any way we know is shown as what it is
         "prompt_json": event.prompt if said is None else None,
         "completion_json": event.completion if answered is None else None,
     }
+
+
+async def _attempts(
+    store: Store, session: SessionSummary, event: EventDetail, around: Sequence[EventSummary]
+) -> list[EventDetail]:
+    """
+    The attempts of the call that *event* is one of, in order; none where it was the only one.
+    """
+    if event.summary.kind != "llm" or event.prompt is None:
+        return []
+    before, after = possible_attempts(event.summary, around) if around else ([], [])
+    found = [event]
+    for calls, place in ((before, 0), (after, None)):
+        for call in calls:
+            other = await store.event(session.project, session.id, call.id)
+            if other is None or other.prompt != event.prompt:
+                break
+            found.insert(len(found) if place is None else place, other)
+    return found if len(found) > 1 else []
 
 
 async def give_event(request: Request) -> Response:

@@ -26,15 +26,22 @@ function tellLocalTime(event) {
 }
 
 async function copy(event) {
-  const button = event.target.closest("button[data-copy]");
+  const button = event.target.closest("button[data-copy], button[data-copy-from]");
   if (!button) return;
   try {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    await navigator.clipboard.writeText(button.dataset.copy ?? (await partOf(button.dataset)));
   } catch {
     return; // not allowed here (a page served over plain HTTP from elsewhere): the text can be selected
   }
   button.dataset.done = "";
   setTimeout(() => delete button.dataset.done, 1200);
+}
+
+// What a payload says, whole: the page has its beginning only where it is long.
+async function partOf({ copyFrom, copyPart }) {
+  const response = await fetch(copyFrom);
+  const part = (await response.json())[copyPart];
+  return typeof part === "string" ? part : JSON.stringify(part, null, 2);
 }
 
 document.documentElement.classList.add("scripted");

@@ -85,7 +85,7 @@ function stop() {
 }
 
 function sayPlaying(isPlaying) {
-  play.textContent = isPlaying ? "⏸" : "▶";
+  play.querySelector("use").setAttribute("href", isPlaying ? "#icon-pause" : "#icon-play");
   play.setAttribute("aria-label", isPlaying ? "Pause" : "Play");
 }
 
