@@ -55,6 +55,12 @@ if sys.argv[1] == "failing":
         pass
 elif sys.argv[1] == "large":
     with asyncops.session("large"):
+        for number in range(int(sys.argv[2])):
+            try:
+                with asyncops.action("failing"):
+                    raise ValueError(f"number {number}")
+            except ValueError:
+                pass
         for number in range(30):
             with asyncops.agent(f"agent {number}"):
                 for _ in range(50):
@@ -83,7 +89,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     program = asyncops.script(PROGRAM)
     with asyncops.collector():
         assert asyncops.python(program, "failing").returncode == 0
-        assert asyncops.python(program, "large").returncode == 0
+        assert asyncops.python(program, "large", "0").returncode == 0
         with subprocess.Popen(
             [*asyncops.arguments()[:1], program, "killed"],
             env=asyncops.environment,
@@ -248,6 +254,23 @@ def _on_a_terminal(asyncops: Commands, columns: int, *arguments: str) -> str:
         assert process.wait(timeout=20) == 0
     os.close(leader)
     return said.decode()
+
+
+def test_many_failures_are_bounded_and_counted(asyncops: Commands) -> None:
+    """
+    A hundred that failed in the tree and how many more, the kind of failure once; all on request.
+    """
+    program = asyncops.script(PROGRAM)
+    with asyncops.collector():
+        assert asyncops.python(program, "large", "130").returncode == 0
+        wait_for(lambda: [each["events"] for each in asyncops.sessions()] == [1_661])
+        said = _shown(asyncops, "large", "--errors")
+        assert said.count("action ✗ failing") == 100
+        assert "30 more events failed: --events shows all" in said
+        assert said.count("130 times, first in action failing") == 1
+        everything = _shown(asyncops, "large", "--errors", "--events")
+        assert everything.count("action ✗ failing") == 130
+        assert "more events failed" not in everything
 
 
 def test_events_in_a_circle_are_shown_once(asyncops: Commands) -> None:

@@ -28,6 +28,9 @@ from .session_tree import KIND_COLOURS, MAX_ROWS, Scale, Tree
 
 __all__ = ["show"]
 
+MAX_FAILED = 100
+"""How many events that failed are shown where not all are asked for."""
+
 MAX_FAILURES = 10
 """How many different failures are told in full."""
 
@@ -84,7 +87,7 @@ def show(
                 found = await api.event(session["id"], _found(known, event)["id"])
                 return found if as_json else list(event_text(found, _path(_by_id(known), found)))
             if errors:
-                return await _errors(api, session, known)
+                return await _errors(api, session, known, most=None if events else MAX_FAILED)
             tree = Tree(known, most=None if events else MAX_ROWS, depth=depth)
             return _session(session, known, tree)
 
@@ -116,19 +119,27 @@ def _session(
 
 
 async def _errors(
-    api: CollectorAPI, session: Mapping[str, Any], events: Sequence[Mapping[str, Any]]
+    api: CollectorAPI,
+    session: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]],
+    *,
+    most: int | None,
 ) -> list[RenderableType]:
     """
-    What failed, in its place; then each different failure in full.
+    What failed, in its place, the first *most*; then each different failure in full.
     """
     failed = [event for event in events if event["state"] == "Fail"]
+    shown = failed[:most]
     by_id = _by_id(events)
-    above = {each["id"] for event in failed for each in _path(by_id, event)}
+    above = {each["id"] for event in shown for each in _path(by_id, event)}
     told: list[RenderableType] = [head(session, events), Text()]
     if not failed:
         return [*told, Text("nothing failed")]
-    only = frozenset(above | {event["id"] for event in failed})
+    only = frozenset(above | {event["id"] for event in shown})
     told += _rows(session, events, Tree(events, only=only))
+    if len(shown) < len(failed):
+        more = plural(len(failed) - len(shown), "more event")
+        told.append(Text(f"\n{more} failed: --events shows all", style="dim"))
     alike: dict[str, list[Mapping[str, Any]]] = {}
     passed_on = {event["parent_id"] for event in failed}
     for event in failed:
