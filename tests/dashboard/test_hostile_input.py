@@ -107,9 +107,18 @@ def test_markup_in_every_field_stays_text(window: Window, program: Programs) -> 
     No dialog, no complaint of the browser, no request elsewhere, no element out of a recorded text.
     """
     path, events = attack(program())
+    other, _ = attack(program())
     details = [f"{path}?event={event}" for event in events.values()]
+    pair = f"/compare?ids={path.removeprefix('/sessions/')},{other.removeprefix('/sessions/')}"
     page = window.open("/")
-    for address in ("/", path, "/overview", *details):
+    for address in (
+        "/",
+        "/?column=agents&column=models&column=host&column=tags",
+        path,
+        "/overview",
+        *(f"{pair}&step=A-{event}" for event in events.values()),
+        *details,
+    ):
         page.goto(window.url + address)
         expect(page.locator("bdi", has_text="alert(1)").first).to_be_visible()
         for selector in ("iframe", "img", "main script", "main style", "svg[onload]", "[onerror]"):
@@ -206,7 +215,10 @@ def test_no_way_in_is_taken(window: Window, get: Get, program: Programs) -> None
     path = invade(one)
     events = get(f"/api{path}/events").json()["events"]
     page = window.open("/")
-    for address in ("/", "/overview", path, f"{path}/head"):
+    other = program()
+    invade(other)
+    pair = f"/compare?ids={one.session},{other.session}"
+    for address in ("/", "/overview", path, f"{path}/head", pair):
         page.goto(window.url + address)
         expect(page.locator("bdi", has_text="__xss('img')").first).to_be_visible()
     page.goto(window.url + path)
@@ -295,6 +307,13 @@ def test_absurd_sizes_are_bounded(get: Get, program: Programs) -> None:
     assert len(get("/").text) < 40_000
     path = f"/sessions/{one.session}"
     assert len(get(path).text) < 40_000
+    twin = program()
+    twin.begin("n" * 1_000, at=now(), tags=tuple(f"tag {number}" for number in range(1_000)))
+    twin.event("tool", "long", at=now(), returns="lines\n" * 40_000)
+    twin.send()
+    pair = get(f"/compare?ids={one.session},{twin.session}&step=A-{long}").text
+    assert "only the beginning is compared" in pair
+    assert len(pair) < 200_000
     assert "more: see the JSON" in get(f"{path}/events/{wide}").text
     assert len(get(f"{path}/events/{wide}").text) < 400_000
     assert len(get(f"{path}/events/{long}").text) < 500_000

@@ -137,6 +137,10 @@ def test_columns_are_chosen_in_the_address(get: Get, http: httpx.Client, program
     for shown in ("<bdi>planner</bdi>", "<bdi>gpt-5-mini</bdi>", ">LLM calls</th>", "lab-1, Linux"):
         assert shown in text
     assert 'class="c-cost' not in text
+    bare = program()
+    bare.event("tool", "alone", at=now())
+    bare.send()
+    assert f'id="session-{bare.session}"' in get("/?column=agents&column=models&column=host").text
     http.cookies.set("asyncops_columns", "cost.nonsense")
     text = get("/").text
     assert 'class="c-cost' in text

@@ -4,6 +4,7 @@ Sessions side by side: what they have in common, and in what they differ.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,8 +35,10 @@ MAX_EVENTS = 1_000
 PAGE = 100
 """How many events, with their payloads, are held in memory."""
 
-MAX_ROWS = 600
+ROWS = 250
 """How many places one page shows."""
+
+MAX_TAGS = 20
 
 LETTERS = "ABCD"
 
@@ -56,6 +59,8 @@ async def show_compare(request: Request) -> Response:
     ids = list(dict.fromkeys(filter(None, (id for text in given for id in text.split(",")))))
     step = request.query_params.get("step") or ""
     only = request.query_params.get("only") == "differences"
+    after = request.query_params.get("after", "0")
+    start = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
     if len(given) > 1:  # the list's form without a script
         return RedirectResponse("/compare" + _address(ids), 303)
     context: dict[str, Any] = {"page": "sessions", "letters": LETTERS}
@@ -67,8 +72,7 @@ async def show_compare(request: Request) -> Response:
     sessions = [(await store.session(project, id)).summary for id in ids]
     named = await store.participants(project, ids)
     compared = [await _events(store, session) for session in sessions]
-    rows = align([[event.summary for event in events.values()] for events in compared])
-    places = [_place(row, compared) for row in rows]
+    rows, places = await anyio.to_thread.run_sync(_side_by_side, compared)
     different = [place for place in places if place["differs"]]
     shown = different if only else places
     now = time.time_ns()
@@ -76,7 +80,7 @@ async def show_compare(request: Request) -> Response:
         *_facts(sessions, now),
         _fact("Agents", [", ".join(sorted(named[id].agents)) for id in ids]),
         _fact("Models", [", ".join(sorted(named[id].models)) for id in ids]),
-        _fact("Tags", [", ".join(session.tags) for session in sessions]),
+        _fact("Tags", [", ".join(session.tags[:MAX_TAGS]) for session in sessions]),
     ]
     opened = next((row for row in rows if _step(row) == step), None)
     texts: list[dict[str, Any]] = []
@@ -89,8 +93,9 @@ async def show_compare(request: Request) -> Response:
     context |= {
         "sessions": sessions,
         "facts": [fact for fact in facts if fact["tells"]],
-        "places": shown[:MAX_ROWS],
-        "left_out": max(len(shown) - MAX_ROWS, 0),
+        "places": shown[start : start + ROWS],
+        "start": start,
+        "following": start + ROWS if len(shown) > start + ROWS else None,
         "all": len(places),
         "different": len(different),
         "only": only,
@@ -100,15 +105,17 @@ async def show_compare(request: Request) -> Response:
         "texts": texts,
         "address": _address(ids),
         "address_of_differences": _address(ids, only="differences"),
-        "address_of_step": lambda step: _address(
-            ids, only="differences" if only else "", step=step
+        "address_with": functools.partial(
+            _address, ids, only="differences" if only else "", after=str(start or "")
         ),
     }
     return render(request, "compare.html", context)
 
 
-def _address(ids: Sequence[str], **more: str) -> str:
-    return address_of([("ids", ",".join(ids)), *more.items()]).replace("%2C", ",")
+def _address(ids: Sequence[str], **more: object) -> str:
+    return address_of(
+        [("ids", ",".join(ids)), *((name, str(value)) for name, value in more.items())]
+    ).replace("%2C", ",")
 
 
 @attrs.frozen(kw_only=True)
@@ -204,6 +211,13 @@ def _delta(first: int | None, value: int | None, say: Callable[[int], str]) -> s
 
 
 # -- places -----------------------------------------------------------------------------------
+
+
+def _side_by_side(
+    compared: Sequence[dict[str, _Event]],
+) -> tuple[list[AlignedRow], list[dict[str, Any]]]:
+    rows = align([[event.summary for event in events.values()] for events in compared])
+    return rows, [_place(row, compared) for row in rows]
 
 
 def _place(row: AlignedRow, compared: Sequence[dict[str, _Event]]) -> dict[str, Any]:
