@@ -123,6 +123,31 @@ def test_siblings_alike_are_told_apart_by_their_order(get: Get, program: Program
     assert "only in A B" in rows[1]
 
 
+def test_long_sessions_are_compared_page_by_page(get: Get, program: Programs) -> None:
+    """
+    Every step is on exactly one page; which are different is counted over all.
+    """
+    runs = []
+    for changed in (None, 270):
+        run = program()
+        begin(run, "long", at=now() - SECOND)
+        for number in range(300):
+            given = {"n": -1 if number == changed else number}
+            run.event("tool", f"step {number}", at=now(), params=given)
+        run.send()
+        runs.append(run.session)
+    address = f"/compare?ids={','.join(runs)}"
+    first = get(address).text
+    following = first.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+    second = get(following).text
+    assert 'rel="next"' not in second
+    for number in range(300):
+        shown = [f"<bdi>step {number}</bdi>" in text for text in (first, second)]
+        assert shown == [number < 250, number >= 250]
+    assert "Different 1<" in first
+    assert get(f"{address}&only=differences").text.count('<tr id="step-') == 1
+
+
 def test_what_cannot_be_compared_is_said(get: Get, program: Programs) -> None:
     """
     One session is not enough, five are too many, one that is not there is not found.

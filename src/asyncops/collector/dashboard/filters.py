@@ -44,9 +44,9 @@ SAID = {
     "min_cost": "cost at least ${}",
     "max_cost": "cost at most ${}",
     **{
-        f"{bound}_{name}": f"{said} {{}} {name}"
+        f"{bound}_{name}": f"{{}} or {said} {name}"
         for name in ("tokens", "events", "errors")
-        for bound, said in (("min", "at least"), ("max", "at most"))
+        for bound, said in (("min", "more"), ("max", "fewer"))
     },
 }
 """Each filter in words, `{}` for its value."""
