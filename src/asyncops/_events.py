@@ -206,9 +206,13 @@ def _traceback(tb: TracebackType | None) -> str:
 
 
 _WRAPPERS = frozenset(
-    {"record_call", "record_coroutine", "record_generator", "record_async_generator"}
+    "record_call record_coroutine record_generator record_async_generator"
+    " handle_request handle_async_request __iter__ __aiter__".split()
 )
-"""The functions of `_spans.py` that stand between a caller and a decorated function."""
+"""
+The functions of `_spans.py` that stand between a caller and a decorated function, and those of
+`capture` between a client and its transport.
+"""
 
 
 def _decimal(value: Decimal | float | str) -> Decimal:

@@ -140,6 +140,7 @@ def test_a_stream_that_breaks(wire: Wire) -> None:
     assert error is raised.value
     assert "Fail" == call["state"]
     assert f"{wire.package}.ReadError" == call["failure"]["type"]
+    assert "asyncops/capture" not in call["failure"]["traceback"]
     assert "so far" == call["completion"]["content"]
     assert call["attributes"]["incomplete"] is True
 
@@ -324,6 +325,7 @@ def test_no_answer(wire: Wire) -> None:
     assert error is raised.value
     assert "Fail" == call["state"]
     assert "refused" == call["failure"]["message"]
+    assert "asyncops/capture" not in call["failure"]["traceback"]
     assert "http_status" not in call["attributes"]
 
 
