@@ -198,7 +198,7 @@ async def test_a_session_whose_process_died_is_dead_elsewhere(
     assert len(events) == 1
 
 
-@pytest.mark.parametrize("form", ["json", "ndjson"])
+@pytest.mark.parametrize("form", ["json", "ndjson", "html"])
 def test_a_redacted_export_holds_nothing_that_was_said(
     http: httpx.Client, elsewhere: httpx.Client, form: str
 ) -> None:
@@ -212,6 +212,10 @@ def test_a_redacted_export_holds_nothing_that_was_said(
     assert SECRET not in answer.text
     assert "secret-host" not in answer.text
     assert "videos.example" not in answer.text
+    if form == "html":
+        assert f"[text, {len(SECRET)} characters]" in answer.text
+        assert SECRET in exported(http, format="html").text
+        return
     if form == "json":
         document = answer.json()
     else:

@@ -25,7 +25,7 @@ def export(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    form: Annotated[Literal["json", "ndjson"], Parameter(name="--format")] = "ndjson",
+    form: Annotated[Literal["json", "ndjson", "html"], Parameter(name="--format")] = "ndjson",
     redacted: Annotated[bool, Parameter(negative=())] = False,
     endpoint: str | None = None,
     db: Path | None = None,
@@ -41,7 +41,8 @@ def export(
     out
         The file.
     form
-        ndjson: records, for `asyncops import`. json: one document, as the API shows it.
+        ndjson: records, for `asyncops import`. html: a page that opens
+        without a collector. json: one document, as the API shows it.
     redacted
         Leave out what was said: prompts, parameters, results, messages, hosts.
     endpoint

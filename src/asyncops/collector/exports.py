@@ -1,6 +1,6 @@
 """
-A session to take along: as one JSON document, or as the lines of records that another collector
-imports.
+A session to take along: as one JSON document, as a page that needs nobody, or as the lines of
+records that another collector imports.
 
 Imported records are those of sources that nobody else speaks for: an export's content names them,
 so the same file changes nothing the second time, and the program's own records, should they come
@@ -9,9 +9,11 @@ that way too, are not taken for those that came with the file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -26,6 +28,8 @@ from starlette.routing import BaseRoute, Route
 from .._events import LostRecord, Record, SourceRecord
 from .._wire import encode, number_line
 from .api import event_json, json_bytes, session_json
+from .dashboard.document import document_ends, document_event, document_row
+from .dashboard.timeline import in_tree_order
 from .masking import masked
 from .store.base import SessionDetail, Store
 
@@ -113,6 +117,36 @@ async def _events(store: Store, detail: SessionDetail) -> AsyncIterator[dict[str
             yield event_json(left)
 
 
+async def exported_html(store: Store, detail: SessionDetail, mask: Mask) -> AsyncIterator[bytes]:
+    """
+    One page. Events come in the order of arrival and go in that of the tree, so what is made of
+    them waits in a file.
+    """
+    summary = detail.summary
+    places: dict[str, tuple[int, int]] = {}
+    with tempfile.SpooledTemporaryFile(max_size=MAX_SPOOLED_BYTES) as spool:
+        size = 0
+        async for event in _events(store, detail):
+            made = await anyio.to_thread.run_sync(document_event, mask(event))
+            spool.write(made)
+            places[event["id"]] = (size, len(made))
+            size += len(made)
+        events = await store.timeline(summary.project, summary.id)
+        rows = in_tree_order([event for event in events if event.id in places])
+        now = time.time_ns()
+        shown = mask(session_json(detail))
+        before, after = document_ends(summary, shown, rows=len(rows), now=now)
+        yield before
+        for row in rows:
+            start, length = places[row.event.id]
+            spool.seek(start)
+            inside = spool.read(length)
+            yield await anyio.to_thread.run_sync(
+                functools.partial(document_row, summary, row, inside, now=now)
+            )
+        yield after
+
+
 # -- records ----------------------------------------------------------------------------------
 
 
@@ -185,6 +219,7 @@ Export = Callable[[Store, SessionDetail, Mask], AsyncIterator[bytes]]
 
 FORMATS: dict[str, tuple[str, Export]] = {
     "json": ("application/json", exported_json),
+    "html": ("text/html", exported_html),
     "ndjson": ("application/x-ndjson", exported_records),
 }
 """By its name, what a format is called in HTTP, and what makes it."""

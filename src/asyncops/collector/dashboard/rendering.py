@@ -39,7 +39,7 @@ from .markdown import markdown_html
 from .missing import missing_words
 from .payloads import json_html, text_html
 
-__all__ = ["View", "as_json", "assets", "error_page", "page", "render"]
+__all__ = ["View", "as_json", "assets", "environment", "error_page", "page", "render"]
 
 HERE = Path(__file__).parent
 

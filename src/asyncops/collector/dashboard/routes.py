@@ -16,6 +16,7 @@ from .keys_page import make_key, revoke_key, show_keys
 from .overview_page import show_overview
 from .rendering import View, assets, page
 from .session_page import (
+    delete_session,
     give_event,
     give_timeline,
     show_event,
@@ -53,6 +54,7 @@ def routes() -> list[BaseRoute]:
         "/keys": make_key,
         "/keys/{key_id}/revoke": revoke_key,
         "/project": choose_project,
+        f"{session_page}/delete": delete_session,
         "/sign-in": sign_in,
         "/sign-out": sign_out,
     }

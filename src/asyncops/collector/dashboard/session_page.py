@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from ..api import event_json, session_json
 from ..store.base import EventDetail, EventSummary, SessionDetail, SessionSummary, Store
@@ -21,6 +21,7 @@ from .chat import chat, in_chat_order
 from .conversations import messages
 from .costs import sources_words
 from .faults import fault_groups
+from .forms import read_form
 from .hosts import host_line
 from .outline import outline
 from .relations import possible_attempts, self_time
@@ -29,6 +30,7 @@ from .spending import by_agent, by_model, by_tool
 from .timeline import columns, in_tree_order
 
 __all__ = [
+    "delete_session",
     "give_event",
     "give_timeline",
     "show_event",
@@ -219,6 +221,14 @@ def _place(request: Request) -> int:
 
 async def show_session_head(request: Request) -> Response:
     return render(request, "_head.html", await _head(request))
+
+
+async def delete_session(request: Request) -> Response:
+    if (await read_form(request)).get("sure") != "1":
+        raise HTTPException(400, "say that you are sure: a deleted session does not come back")
+    store: Store = request.app.state.store
+    await store.delete(request.state.project, request.path_params["session_id"])
+    return RedirectResponse("/", 303)
 
 
 async def _head(request: Request) -> dict[str, Any]:

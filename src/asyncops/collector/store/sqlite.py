@@ -90,7 +90,7 @@ BUSY_SECONDS = 0.25
 SEARCH_RETRY_SECONDS = 5.0
 """How long indexing pauses after it failed."""
 
-DELETED_AT_ONCE = 20
+DELETED_AT_ONCE = 5
 """How many sessions one transaction deletes."""
 
 READERS = 4

@@ -1,0 +1,68 @@
+"""
+A session as a file of its own, and deleted, on its page.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import expect
+from programs import Programs
+from stories import answer, breakdown
+from windows import Window
+
+SECOND = 1_000_000_000
+
+
+def test_a_session_is_taken_along_and_deleted(
+    window: Window, program: Programs, tmp_path: Path
+) -> None:
+    """
+    The page offers the file; the file opens without the collector, with all that was recorded
+    folded below its events. To delete the session one must say so twice.
+    """
+    story = answer(program(), at=time.time_ns() - 100 * SECOND)
+    page = window.open(story.path)
+    page.get_by_text("Export or delete").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="HTML", exact=True).click()
+    assert download.value.suggested_filename == f"session-{story.program.session}.html"
+    download.value.save_as(tmp_path / "taken.html")
+
+    page.get_by_role("button", name="Delete session").click()
+    assert page.url.endswith(story.path)  # the browser asks to tick the box first
+    page.get_by_role("checkbox", name="Delete this session").check()
+    page.get_by_role("button", name="Delete session").click()
+    expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
+
+    context = window.browser.new_context(offline=True, viewport={"width": 390, "height": 800})
+    requests: list[str] = []
+    faults: list[str] = []
+    try:
+        taken = context.new_page()
+        taken.on("request", lambda request: requests.append(request.url))
+        taken.on("console", lambda message: faults.append(message.text))
+        address = (tmp_path / "taken.html").as_uri()
+        taken.goto(address)
+        expect(taken.get_by_role("heading", name="answer")).to_be_visible()
+        expect(taken.get_by_text("How do I cancel a task group?")).to_be_hidden()
+        taken.locator("summary").filter(has_text="ask").click()
+        expect(taken.get_by_text("How do I cancel a task group?")).to_be_visible()
+        assert taken.evaluate("document.documentElement.scrollWidth") <= 390
+        assert (requests, faults) == ([address], [])
+    finally:
+        context.close()
+
+
+def test_a_form_that_is_not_sure_deletes_nothing(program: Programs, http: httpx.Client) -> None:
+    """
+    Without the tick the session stays, whatever sent the form.
+    """
+    story = breakdown(program(), at=time.time_ns() - 100 * SECOND)
+    assert http.post(f"{story.path}/delete").status_code == 400
+    assert http.get(f"/api{story.path}").status_code == 200
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert http.post(f"{story.path}/delete", data={"sure": "1"}, headers=foreign).status_code == 403
+    assert http.get(f"/api{story.path}").status_code == 200
