@@ -19,7 +19,7 @@ __all__ = ["NAMES", "run", "scratch"]
 
 NAMES = (
     "recording", "stages", "loop", "starting", "cpu", "footprint", "latency", "delivery", "ingest",
-    "collector", "exits", "bounded", "capture",
+    "collector", "pages", "exits", "bounded", "capture",
 )  # fmt: skip
 """The modules here that measure something, in the order of docs/performance.md."""
 

@@ -145,7 +145,9 @@ def test_keys_are_made_copied_used_and_revoked_in_the_page(
     page.get_by_role("button", name="Make the first key").click()
     mine = page.locator(".secret code").inner_text()
     page.get_by_role("button", name="Copy the key").click()
-    page.wait_for_function(f"navigator.clipboard.readText().then((text) => text === '{mine}')")
+    page.wait_for_function(
+        "(key) => navigator.clipboard.readText().then((it) => it === key)", arg=mine
+    )
     page.get_by_role("link", name="Sessions").click()
     menu = page.locator(".menu summary")
     expect(menu).to_contain_text("mine")
