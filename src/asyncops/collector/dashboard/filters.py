@@ -132,6 +132,13 @@ class Filters:
         return address_of(pair for pair in self.pairs if pair[0] != "column")
 
     @property
+    def view(self) -> str:
+        """
+        What is asked, from the first page on: what a view with a name stands for.
+        """
+        return address_of(self.kept("column"))
+
+    @property
     def has_more(self) -> bool:
         """
         Whether one of those is set that the form folds away.
