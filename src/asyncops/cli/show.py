@@ -215,13 +215,15 @@ class _Columns:
 def _rows(
     session: Mapping[str, Any], events: Sequence[Mapping[str, Any]], tree: Tree
 ) -> Iterator[Text]:
-    columns = _Columns.of(output.console().width)
+    width = output.console().width
+    columns = _Columns.of(width)
     scale = Scale.of(session, events, columns.bar)
     errors = {(event["parent_id"], event["error"]) for event in events if event["error"]}
     for guide, row in tree.rows():
         if isinstance(row, Text):
             line = Text.assemble((guide, "dim"))
             line.append_text(row)
+            line.truncate(width, overflow="ellipsis")
             yield line
             continue
         yield _line(guide, row, columns, scale)
@@ -231,6 +233,7 @@ def _rows(
             beside = guide.replace("├── ", "│   ").replace("└── ", "    ")
             line = Text.assemble((f"{beside}       ", "dim"))
             line.append_text(remark)
+            line.truncate(width, overflow="ellipsis")
             yield line
 
 
