@@ -41,7 +41,7 @@ export class Timeline {
     const { ids } = columns;
     for (let i = 0; i < columns.seq.length; i++) {
       const known = this.events.get(ids[i]);
-      const event = known ?? { id: ids[i], collapsed: false };
+      const event = known ?? newEvent(ids[i]);
       event.parentId = columns.parent[i] < 0 ? null : ids[columns.parent[i]];
       event.seq = columns.seq[i];
       event.kind = KINDS[columns.kind[i]];
@@ -103,7 +103,7 @@ export class Timeline {
   // Parents are what a program says they are: one that is missing, or that would make a circle,
   // leaves its child at the top. Nothing is left out.
   #nest() {
-    for (const event of this.events.values()) event.children = [];
+    for (const event of this.events.values()) if (event.children.length) event.children = [];
     const tops = [];
     for (const event of this.events.values()) {
       const parent = event.parentId === event.id ? undefined : this.events.get(event.parentId);
@@ -122,6 +122,7 @@ export class Timeline {
       while (stack.length) {
         const event = stack.pop();
         event.children = event.children.filter((child) => !seen.has(child)).sort(byStart);
+        event.children.forEach(number);
         for (const child of event.children) {
           seen.add(child);
           child.parent = event;
@@ -132,7 +133,7 @@ export class Timeline {
     };
     tops.sort(byStart).forEach(place);
     if (seen.size < this.events.size) this.events.forEach(place); // whoever is in a circle
-    this.tops.forEach((event, position) => number(event, position, this.tops));
+    this.tops.forEach(number);
     this.order = this.#walk(() => true);
     this.order.forEach((event, place) => (event.place = place));
     this.#match();
@@ -171,10 +172,8 @@ export class Timeline {
 
   // The rows that show: children of folded ones do not.
   layout() {
-    const rows = this.#walk((event) => {
-      event.children.forEach(number);
-      return !event.collapsed;
-    });
+    const isFolded = this.order.some((event) => event.collapsed);
+    const rows = isFolded ? this.#walk((event) => !event.collapsed) : this.order;
     this.rows = this.hits ? rows.filter((event) => event.kept) : rows;
     this.rows.forEach((event, row) => (event.row = row));
   }
@@ -278,6 +277,16 @@ export function criticalPath(timeline) {
 
 export function isFailed(event) {
   return event.state === "Fail" || event.kind === "error";
+}
+
+// All that will ever be said of an event: objects that get their fields one by one are slow.
+function newEvent(id) {
+  return {
+    id, parentId: null, seq: 0, kind: "", state: "", start: 0, end: null, name: "", agent: null, model: null,
+    tokens: null, cost: null, otherCost: null, error: null,
+    parent: null, children: [], depth: 0, position: 0, siblings: 0, place: 0, row: 0,
+    collapsed: false, hit: false, kept: false,
+  };
 }
 
 function number(event, position, siblings) {

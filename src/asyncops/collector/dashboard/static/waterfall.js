@@ -740,14 +740,12 @@ async function load() {
   const atBottom = scroller.scrollTop > 0 && scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - height;
   const changed = timeline.merge(await response.json());
   if (!changed && !first) return;
-  idle = gaps(timeline);
-  most = mostAtOnce(timeline);
   if (path) path = criticalPath(timeline);
   colour();
   if (first) filter();
   else if (timeline.hits) sayHits();
   drawAll();
-  drawStrip();
+  requestAnimationFrame(() => setTimeout(surveyAll)); // the rows first
   if (atBottom) scroller.scrollTop = scroller.scrollHeight; // who reads the end, stays at the end
   const event = timeline.events.get(selected);
   if (first && event) {
@@ -755,6 +753,15 @@ async function load() {
     drawAll();
     moveTo(event, 5);
   }
+}
+
+// What it takes all events to know.
+function surveyAll() {
+  idle = gaps(timeline);
+  most = mostAtOnce(timeline);
+  sayCount();
+  draw();
+  drawStrip();
 }
 
 setInterval(() => {
