@@ -13,6 +13,7 @@ from programs import SECOND, Get, Program, Programs, now
 from windows import Window
 
 from asyncops._events import Cost, Failure
+from asyncops.collector.dashboard.session_page import VIEWS
 
 MARKUP = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>"
@@ -116,6 +117,7 @@ def test_markup_in_every_field_stays_text(window: Window, program: Programs) -> 
         "/?column=agents&column=models&column=host&column=tags",
         path,
         "/overview",
+        *(f"{path}?view={view}" for view in VIEWS),
         *(f"{pair}&step=A-{event}" for event in events.values()),
         *details,
     ):
@@ -218,7 +220,8 @@ def test_no_way_in_is_taken(window: Window, get: Get, program: Programs) -> None
     other = program()
     invade(other)
     pair = f"/compare?ids={one.session},{other.session}"
-    for address in ("/", "/overview", path, f"{path}/head", pair):
+    views = (f"{path}?view={view}" for view in VIEWS)
+    for address in ("/", "/overview", path, f"{path}/head", *views, pair):
         page.goto(window.url + address)
         expect(page.locator("bdi", has_text="__xss('img')").first).to_be_visible()
     page.goto(window.url + path)

@@ -2,7 +2,8 @@
 One session: its head, its views, the detail of an event.
 
 Each view is a page of its own (`?view=chat`) and a fragment that is fetched anew while the session
-runs; only the waterfall is drawn by a module of ours.
+runs; only the waterfall is drawn by a module of ours. What is worked out from all events of a
+session is worked out in a thread, so that a long one holds nobody else up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -115,7 +117,8 @@ async def _waterfall(request: Request, detail: SessionDetail) -> dict[str, Any]:
 
 async def _tree(request: Request, detail: SessionDetail) -> dict[str, Any]:
     first = _place(request)
-    rows = list(outline(in_tree_order(await _timeline(request, detail))))
+    events = await _timeline(request, detail)
+    rows = await run_sync(lambda: list(outline(in_tree_order(events))))
     last = first + PLAIN_EVENTS
     return {
         "rows": rows[first:last],
@@ -125,7 +128,7 @@ async def _tree(request: Request, detail: SessionDetail) -> dict[str, Any]:
 
 
 async def _chat(request: Request, detail: SessionDetail) -> dict[str, Any]:
-    calls = in_chat_order(await _timeline(request, detail))
+    calls = await run_sync(in_chat_order, await _timeline(request, detail))
     agents = list(dict.fromkeys(call.agent for call in calls))
     agent = request.query_params.get("agent")
     if agent is not None:
@@ -150,14 +153,14 @@ async def _agents(request: Request, detail: SessionDetail) -> dict[str, Any]:
     events = await _timeline(request, detail)
     until = detail.summary.ended_at or time.time_ns()
     return {
-        "agents": by_agent(events, now=until),
-        "models": by_model(events, now=until),
-        "tools": by_tool(events, now=until),
+        "agents": await run_sync(lambda: by_agent(events, now=until)),
+        "models": await run_sync(lambda: by_model(events, now=until)),
+        "tools": await run_sync(lambda: by_tool(events, now=until)),
     }
 
 
 async def _errors(request: Request, detail: SessionDetail) -> dict[str, Any]:
-    groups = fault_groups(await _timeline(request, detail))
+    groups = await run_sync(fault_groups, await _timeline(request, detail))
     shown = groups[:MAX_GROUPS]
     told = await _details(request, detail, [group.faults[0].event for group in shown])
     return {
@@ -273,7 +276,7 @@ async def give_timeline(request: Request) -> Response:
     # the events first: what the session says of itself is then never older than they are
     events = await store.timeline(project, session_id, after=int(after))
     session = (await store.session(project, session_id)).summary
-    return as_json(columns(session, events, now=time.time_ns()))
+    return as_json(await run_sync(lambda: columns(session, events, now=time.time_ns())))
 
 
 async def show_event(request: Request) -> Response:

@@ -70,6 +70,8 @@ def columns(session: SessionSummary, events: Sequence[EventSummary], *, now: int
     events rightly.
     """
     base = session.started_at // 1_000
+    kinds = {kind: place for place, kind in enumerate(KINDS)}
+    states = {state: place for place, state in enumerate(STATES)}
     ids, names, agents, models = _Texts(), _Texts(), _Texts(), _Texts()
     for event in events:
         ids.position(event.id)
@@ -81,8 +83,8 @@ def columns(session: SessionSummary, events: Sequence[EventSummary], *, now: int
         "ids": ids.texts,
         "parent": [ids.position(event.parent_id) for event in events],
         "seq": [event.seq for event in events],
-        "kind": [KINDS.index(event.kind) for event in events],
-        "states": [STATES.index(event.state) for event in events],
+        "kind": [kinds[event.kind] for event in events],
+        "states": [states[event.state] for event in events],
         "starts": [event.started_at // 1_000 - base for event in events],
         "ends": [
             None if event.ended_at is None else event.ended_at // 1_000 - base for event in events

@@ -393,9 +393,12 @@ def _event_summary(row: tuple[Any, ...]) -> EventSummary:
         cached_tokens=row[14],
         reasoning_tokens=row[15],
         time_to_first_token=row[16],
-        cost=None if cost is None else msgspec.json.decode(cost, type=Cost),
+        cost=None if cost is None else _cost_decoder.decode(cost),
         error=row[18],
     )
+
+
+_cost_decoder = msgspec.json.Decoder(Cost)
 
 
 class _Payload(msgspec.Struct):
