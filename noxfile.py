@@ -146,6 +146,15 @@ def mutants(session: nox.Session) -> None:
     session.run("python", "tests/mutants.py", *session.posargs)
 
 
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """
+    The pictures of docs/screenshots, taken anew of the demo and a made-up past.
+    """
+    session.install("-e", ".[server]", *_dependencies("screenshots"))
+    session.run("python", "docs/screenshots/take.py")
+
+
 CLIENTS = {
     "latest": (
         "client_openai client_anthropic client_google client_mistral client_cohere client_groq"
