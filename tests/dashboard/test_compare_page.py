@@ -83,6 +83,7 @@ def test_two_runs_side_by_side(get: Get, program: Programs) -> None:
     }
     assert list(rows) == ["planner", "ask", "read", "search", "writer", "publish"]
     assert "+2.00 s (+200 %)" in rows["ask"]
+    assert "+$0.0123 (+100 %)" in rows["ask"]
     for word in ("model", "prompt", "completion"):
         assert f'<span class="word {word}">' in rows["ask"]
     assert "not here" not in rows["ask"]

@@ -268,7 +268,22 @@ def _cell(event: EventSummary | None, first: EventSummary | None, at: int) -> di
         if abs(taken - before) > max(before, 1_000_000) / 10:  # less is no difference to look at
             delta = _delta(before, taken, duration)
     tokens = (event.prompt_tokens or 0) + (event.completion_tokens or 0)
-    return {"event": event, "taken": taken, "delta": delta, "tokens": tokens}
+    return {
+        "event": event,
+        "taken": taken,
+        "delta": delta,
+        "tokens": tokens,
+        "cost_delta": _delta(_nano_dollars(first), _nano_dollars(event), dollars) if at else "",
+    }
+
+
+def _nano_dollars(event: EventSummary | None) -> int | None:
+    """
+    What *event* cost in nano-dollars; None where nobody knows, or not in dollars.
+    """
+    if event is None or event.cost is None or event.cost.currency != "USD":
+        return None
+    return int(event.cost.amount * 1_000_000_000)
 
 
 # -- texts ------------------------------------------------------------------------------------
