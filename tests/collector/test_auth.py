@@ -5,6 +5,7 @@ Who may ask: nobody but this machine without keys, nobody without a key once the
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,36 @@ def test_the_form_is_for_our_own_pages(key: str, http: httpx.Client) -> None:
     many = "&".join(f"k{number}=1" for number in range(50))
     assert http.post("/sign-in", content=many).status_code == 400
     assert http.post("/sign-in", content=b"\xff\xfe=\x00").status_code == 401
+
+
+@pytest.mark.anyio
+async def test_nothing_that_changes_something_is_taken_from_elsewhere(database: Path) -> None:
+    """
+    Whatever address takes more than questions refuses them from pages of other sites, where there
+    is no key and one is not needed, too.
+    """
+    app = create_app(CollectorSettings())
+    app.state.store = store = SQLiteStore(database)
+    try:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            tried = 0
+            for route in app.routes:
+                for method in sorted(route.methods - {"GET", "HEAD"}):  # type: ignore[attr-defined]
+                    path = re.sub(r"{\w+}", "x", route.path)  # type: ignore[attr-defined]
+                    for foreign in (
+                        {"Sec-Fetch-Site": "cross-site"},
+                        {"Sec-Fetch-Site": "same-site"},
+                        {"Origin": "https://evil.example"},
+                        {"Origin": "null"},
+                    ):
+                        answer = await http.request(method, path, headers=foreign)
+                        assert answer.status_code == 403, (method, path, foreign)
+                        tried += 1
+            assert tried >= 4 * 8
+        assert await store.keys() == ()
+    finally:
+        await store.aclose()
 
 
 @pytest.mark.parametrize(
