@@ -22,6 +22,7 @@ import msgspec
 __all__ = [
     "ActionEvent",
     "AgentEvent",
+    "AnnotationRecord",
     "Cost",
     "EndState",
     "ErrorEvent",
@@ -55,6 +56,12 @@ MAX_FAILURES = 16
 
 MAX_COST = 1_000_000_000
 """The largest cost of one event, in units of its currency."""
+
+MAX_NOTE_CHARS = 8_192
+"""How long a note of a person may be."""
+
+MAX_SCORE = 1_000_000_000
+"""How far a score may be from 0."""
 
 MAX_TOOL_CALLS = 1_000
 """How many tool calls one answer of a model may ask for."""
@@ -536,6 +543,32 @@ class SessionEndedRecord(
     failure: Failure | None = None
 
 
+class AnnotationRecord(RecordBase, frozen=True, kw_only=True, omit_defaults=True, tag="annotation"):
+    """
+    A person's word on a session, or on one of its events. The latest word on a thing counts.
+
+    Attributes:
+        event: The event that it is about; the session as a whole if None.
+        by: Who says so.
+        star: Whether it is starred.
+        note: A note; an empty one takes the note of that id back.
+        note_id: What the note is known by.
+        score: How good it was, in whatever unit.
+        score_name: What was judged.
+        tags: The tags of the session, all of them.
+    """
+
+    session: SessionId
+    event: EventId | None = None
+    by: Label | None = None
+    star: bool | None = None
+    note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_CHARS)] | None = None
+    note_id: EventId | None = None
+    score: Annotated[float, msgspec.Meta(ge=-MAX_SCORE, le=MAX_SCORE)] | None = None
+    score_name: Label | None = None
+    tags: tuple[Label, ...] | None = None
+
+
 class LostRecord(RecordBase, frozen=True, kw_only=True, omit_defaults=True, tag="lost"):
     """
     This number and those right before it, `count` in all, were given to records that had to be
@@ -565,6 +598,7 @@ Record = (
     | EventOpenedRecord
     | EventRecord
     | SessionEndedRecord
+    | AnnotationRecord
     | LostRecord
     | SourceEndedRecord
 )

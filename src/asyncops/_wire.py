@@ -35,6 +35,7 @@ from ._content import hashed, without_media
 from ._events import (
     MAX_LABEL_CHARS,
     NOTHING,
+    AnnotationRecord,
     EventOpenedRecord,
     EventRecord,
     Failure,
@@ -196,6 +197,8 @@ def _check(records: Sequence[Record]) -> None:
             uuids[record.source] = "source"
         elif not isinstance(record, LostRecord | SourceEndedRecord):
             uuids[record.session] = "session"
+            if isinstance(record, AnnotationRecord):
+                ids += filter(None, (record.event, record.note_id))
     for text, field in uuids.items():
         if not _UUID.fullmatch(text):
             raise DecodeError(f"Expected a UUID in lower case - at `$.{field}`")

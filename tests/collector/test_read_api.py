@@ -142,6 +142,7 @@ STORY = {
     "errors": 1,
     "missing_records": 0,
     "missing_by_reason": {},
+    "starred": False,
 }
 
 
@@ -154,6 +155,7 @@ def test_a_session_in_json(http: httpx.Client) -> None:
     detail = get(http, f"/api/sessions/{SESSION}")
     (told,) = detail.pop("sources")
     assert detail.pop("failure") == FAILURE_JSON
+    assert [detail.pop(name) for name in ("starred_events", "notes", "scores")] == [[], [], []]
     assert detail == STORY
     assert told.pop("last_seen_at").endswith("Z")
     assert told == {

@@ -1,5 +1,5 @@
 """
-A session as a file of its own, and deleted, on its page.
+What people do with a session on its page: say what they think of it, take it along, delete it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,34 @@ from windows import Window
 SECOND = 1_000_000_000
 
 
-def test_a_session_is_taken_along_and_deleted(
+def test_a_session_is_annotated_taken_along_and_deleted(
     window: Window, program: Programs, tmp_path: Path
 ) -> None:
     """
-    The page offers the file; the file opens without the collector, with all that was recorded
-    folded below its events. To delete the session one must say so twice.
+    A star, a note, tags and a score are there when the page is; the star is in the list, too. What
+    was noted is text and nothing else. The page offers the session as a file, which opens without
+    the collector, with all that was recorded folded below its events. To delete the session one
+    must say so twice.
     """
     story = answer(program(), at=time.time_ns() - 100 * SECOND)
     page = window.open(story.path)
+    page.get_by_role("button", name="Star", exact=True).click()
+    expect(page.get_by_role("button", name="Starred")).to_have_attribute("aria-pressed", "true")
+    page.get_by_text("Notes and scores").click()
+    page.get_by_role("textbox", name="Note", exact=True).fill("<b>it answered</b>")
+    page.get_by_role("textbox", name="Your name").fill("Ada")
+    page.get_by_role("button", name="Add note").click()
+    expect(page.locator("#annotations .said")).to_contain_text("<b>it answered</b>")
+    page.get_by_label("Score", exact=True).fill("0.5")
+    page.get_by_role("button", name="Set score").click()
+    expect(page.locator("#annotations .said")).to_contain_text("0.5")
+    page.get_by_label("Tags, divided by commas").fill("good, seen by Ada")
+    page.get_by_role("button", name="Set tags").click()
+    expect(page.locator("#head").get_by_text("seen by Ada")).to_be_visible()
+    page.get_by_role("button", name="Take back the note").click()
+    expect(page.get_by_text("it answered")).to_have_count(0)
+    assert window.open("/?starred=1").locator("tr .starred").count() == 1
+
     page.get_by_text("Export or delete").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="HTML", exact=True).click()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
+import time
 from collections.abc import Awaitable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar, get_args
@@ -20,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from .._events import MAX_COST, Failure
+from .._events import MAX_COST, AnnotationRecord, Failure
 from .._prices import NO_PRICES
+from .._wire import decode
 from .store.base import (
     Breakdown,
     EventDetail,
@@ -94,6 +97,7 @@ def routes() -> list[BaseRoute]:
         Route("/api/sessions/{id}/timeline", timeline),
         Route("/api/overview", overview),
         Route("/api/breakdown", breakdown),
+        Route("/api/sessions/{id}/annotations", annotate, methods=["POST"]),
         Route("/api/reprice", reprice, methods=["POST"]),
         Route("/api/prune", prune, methods=["POST"]),
         Route("/healthz", healthz),
@@ -263,6 +267,52 @@ async def prune(request: Request) -> Response:
     return JSON(pruned_json(done))
 
 
+class AnnotationRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """
+    What a person says of a session, or of one of its events.
+    """
+
+    event: str | None = None
+    by: str | None = None
+    star: bool | None = None
+    note: str | None = None
+    note_id: str | None = None
+    score: float | None = None
+    score_name: str | None = None
+    tags: tuple[str, ...] | None = None
+
+
+async def annotate(request: Request) -> Response:
+    asked = await _asked(request, AnnotationRequest)
+    store, session_id = _store(request), request.path_params["id"]
+    try:
+        annotation = annotation_of(session_id, msgspec.to_builtins(asked))
+    except ValueError as error:
+        raise HTTPException(400, f"this cannot be said: {error}") from None
+    await store.annotate(request.state.project, annotation)
+    return JSON(session_json(await store.session(request.state.project, session_id)))
+
+
+def annotation_of(session_id: str, said: Mapping[str, Any]) -> AnnotationRecord:
+    """
+    What a person says now, as a record; a new note gets an id.
+
+    Raises:
+        ValueError: It says nothing, or more than a record may.
+    """
+    told = {name: value for name, value in said.items() if value is not None}
+    if not {"star", "note", "score", "tags"} & told.keys():
+        raise ValueError("it says nothing")
+    if "note" in told:
+        told.setdefault("note_id", secrets.token_hex(8))
+    line = {"type": "annotation", "seq": 1, "at": time.time_ns(), "session": session_id, **told}
+    record = decode(msgspec.json.encode(line))
+    assert isinstance(record, AnnotationRecord)
+    if "score" in told and record.score is None:
+        raise ValueError("the score is no number")
+    return record
+
+
 async def delete(request: Request) -> Response:
     session_id = request.path_params["id"]
     await _store(request).delete(request.state.project, session_id)
@@ -335,9 +385,31 @@ def session_json(session: SessionSummary | SessionDetail) -> dict[str, Any]:
         "errors": summary.errors,
         "missing_records": summary.missing_records,
         "missing_by_reason": summary.missing_by_reason,
+        "starred": summary.starred,
     }
     if isinstance(session, SessionDetail):
         result["failure"] = _failure_json(session.failure)
+        result["starred_events"] = session.starred_events
+        result["notes"] = [
+            {
+                "id": note.id,
+                "event": note.event,
+                "by": note.by,
+                "at": timestamp(note.at),
+                "text": note.text,
+            }
+            for note in session.notes
+        ]
+        result["scores"] = [
+            {
+                "name": score.name,
+                "event": score.event,
+                "by": score.by,
+                "at": timestamp(score.at),
+                "value": score.value,
+            }
+            for score in session.scores
+        ]
         result["sources"] = [
             {
                 "id": source.id,
@@ -587,6 +659,7 @@ def session_query(parameters: QueryParams) -> SessionQuery:
         error=_text("error", ask("error", "")) or None,
         fingerprint=_text("fingerprint", ask("fingerprint", "")) or None,
         missing=_flag("missing", ask("missing")),
+        starred=_flag("starred", ask("starred")),
         since=since,
         until=until,
         min_duration=_nanoseconds("min_duration", ask("min_duration")),

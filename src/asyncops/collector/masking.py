@@ -37,6 +37,10 @@ def _masked(name: str, value: Any) -> Any:
         return f"{kind}{colon}{_marker(message)}" if colon else kind
     if name == "failure":
         return _failure(value)
+    if name == "note":
+        return _marker(value) if value else value  # an empty one takes a note back
+    if name == "notes":
+        return [{**note, "text": _marker(note["text"])} for note in value]
     if name == "host":
         return {"masked": _marker(value)}
     if name == "sources":

@@ -97,6 +97,7 @@ SESSION = {
     "errors": COUNT,
     "missing_records": COUNT,
     "missing_by_reason": {**COUNTS, "propertyNames": {"enum": list(MISSING_REASONS)}},
+    "starred": FLAG,
 }
 COST_SOURCE = {
     "source": {"type": "string", "enum": ["provider", "computed"]},
@@ -104,6 +105,19 @@ COST_SOURCE = {
     "table": _or_null(TEXT),
     "events": COUNT,
 }
+ANNOTATION = {
+    "event": _or_null(TEXT),
+    "by": _or_null(TEXT),
+    "star": _or_null(FLAG),
+    "note": _or_null(TEXT),
+    "note_id": _or_null(TEXT),
+    "score": _or_null(NUMBER),
+    "score_name": _or_null(TEXT),
+    "tags": _or_null(_list(TEXT)),
+}
+SAID = {"event": _or_null(TEXT), "by": _or_null(TEXT), "at": TIME}
+NOTE = {"id": _or_null(TEXT), **SAID, "text": TEXT}
+SCORE = {"name": _or_null(TEXT), **SAID, "value": NUMBER}
 SOURCE = {
     "id": TEXT,
     "pid": _or_null(COUNT),
@@ -287,6 +301,16 @@ def _post(summary: str, asked: Schema, answer: Schema, *errors: str) -> Schema:
     return {"post": what}
 
 
+def _annotate() -> Schema:
+    what = _post(
+        "Star, note, score or tag a session, or star, note or score one of its events",
+        {"type": "object", "properties": ANNOTATION, "additionalProperties": False},
+        _schema("SessionDetail"),
+    )
+    what["post"]["parameters"] = [_ID]
+    return what
+
+
 def _export() -> Schema:
     what = _get(
         "All of it: one document, or records to import elsewhere",
@@ -317,6 +341,7 @@ DOCUMENT: Schema = {
                 for name in ("agent", "model", "name", "error", "fingerprint")
             ),
             _asked("missing", {"type": "string", "enum": ["1"]}),
+            _asked("starred", {"type": "string", "enum": ["1"]}),
             _SINCE,
             _UNTIL,
             *(
@@ -357,6 +382,7 @@ DOCUMENT: Schema = {
             _CURSOR,
         ),
         "/api/sessions/{id}/export": _export(),
+        "/api/sessions/{id}/annotations": _annotate(),
         "/api/sessions/{id}/stream": _get(
             "Server-sent events as it changes",
             TEXT,
@@ -401,6 +427,9 @@ DOCUMENT: Schema = {
                     **SESSION,
                     "failure": _or_null(_schema("Failure")),
                     "sources": _list(_object(SOURCE)),
+                    "starred_events": _list(TEXT),
+                    "notes": _list(_object(NOTE)),
+                    "scores": _list(_object(SCORE)),
                 }
             ),
             "CostSource": _object(COST_SOURCE),

@@ -37,6 +37,7 @@ SAID = {
     "error": "error contains {}",
     "fingerprint": "error like {}",
     "missing": "records missing",
+    "starred": "starred",
     "since": "from {}",
     "until": "before {}",
     "min_duration": "at least {} s",

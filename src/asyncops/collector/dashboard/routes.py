@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
+from .annotations_page import annotate_session
 from .compare_page import show_compare
 from .keys_page import make_key, revoke_key, show_keys
 from .overview_page import show_overview
@@ -54,6 +55,7 @@ def routes() -> list[BaseRoute]:
         "/keys": make_key,
         "/keys/{key_id}/revoke": revoke_key,
         "/project": choose_project,
+        f"{session_page}/annotations": annotate_session,
         f"{session_page}/delete": delete_session,
         "/sign-in": sign_in,
         "/sign-out": sign_out,

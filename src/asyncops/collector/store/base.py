@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
-from ..._events import Cost, EventKind, EventState, Failure, Record
+from ..._events import AnnotationRecord, Cost, EventKind, EventState, Failure, Record
 from .changes import Changes
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "EventPage",
     "EventSummary",
     "Group",
+    "Note",
     "Outcome",
     "Overview",
     "Participants",
@@ -35,6 +36,7 @@ __all__ = [
     "RejectedLine",
     "Repriced",
     "Repricing",
+    "Score",
     "SessionDetail",
     "SessionPage",
     "SessionQuery",
@@ -173,6 +175,32 @@ class CostSource:
 
 
 @attrs.frozen(kw_only=True)
+class Note:
+    """
+    What somebody noted about a session, or about one of its events.
+    """
+
+    id: str | None
+    event: str | None
+    by: str | None
+    at: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class Score:
+    """
+    How good somebody found a session, or one of its events; what was judged has a name.
+    """
+
+    name: str | None
+    event: str | None
+    by: str | None
+    at: int
+    value: float
+
+
+@attrs.frozen(kw_only=True)
 class SessionSummary:
     """
     A session as lists show it. Times are nanoseconds since the epoch, costs nano-dollars.
@@ -212,6 +240,7 @@ class SessionSummary:
     agents: int
     errors: int
     missing_by_reason: Mapping[str, int]
+    starred: bool
 
     def taken(self, now: int) -> int:
         """
@@ -246,11 +275,17 @@ class Participants:
 class SessionDetail:
     """
     A session as its own page shows it.
+
+    Attributes:
+        starred_events: The events that somebody starred.
     """
 
     summary: SessionSummary
     failure: Failure | None
     sources: tuple[SourceSummary, ...]
+    starred_events: tuple[str, ...]
+    notes: tuple[Note, ...]
+    scores: tuple[Score, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -343,6 +378,7 @@ class SessionQuery:
         error: Text that occurs in the reason or in an event's error.
         fingerprint: Of an error: what `fingerprints.py` makes of one.
         missing: Only those with missing records.
+        starred: Only those that somebody starred.
         min_duration: Nanoseconds, and so is *max_duration*; a running session lasts until now.
         min_cost: Nano-dollars, and so is *max_cost*; an unknown cost is neither more nor less.
         cursor: Where the page before ended (`SessionPage.next`).
@@ -358,6 +394,7 @@ class SessionQuery:
     error: str | None = None
     fingerprint: str | None = None
     missing: bool = False
+    starred: bool = False
     since: int | None = None
     until: int | None = None
     min_duration: int | None = None
@@ -695,6 +732,17 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: There is no such session.
             ValueError: The cursor is not one of a repricing.
+            StoreError: The store cannot be written to now.
+        """
+        ...
+
+    async def annotate(self, project: str, annotation: AnnotationRecord) -> None:
+        """
+        Store a person's word on a session, as the next record of a source that is this project's
+        for such words.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
             StoreError: The store cannot be written to now.
         """
         ...

@@ -2,8 +2,9 @@
 What the statements about a session come to, in whatever order they arrived.
 
 A statement is a record that says something about the session as a whole: that it began or was
-joined, its tags, its video, how it ended. They are few, so a store keeps them all and folds them
-anew when one arrives. Their order is their position (time, source, number), never their arrival.
+joined, its tags, its video, how it ended, what people think of it. They are few, so a store keeps
+them all and folds them anew when one arrives. Their order is their position (time, source, number),
+never their arrival.
 """
 
 from __future__ import annotations
@@ -12,11 +13,19 @@ from collections.abc import Iterable
 
 import attrs
 
-from ..._events import SaidBy, SessionEndedRecord, SessionRecord, TagsRecord, VideoRecord
+from ..._events import (
+    AnnotationRecord,
+    SaidBy,
+    SessionEndedRecord,
+    SessionRecord,
+    TagsRecord,
+    VideoRecord,
+)
+from .base import Note, Score
 
 __all__ = ["Facts", "Statement", "StatementRecord", "fold"]
 
-StatementRecord = SessionRecord | TagsRecord | VideoRecord | SessionEndedRecord
+StatementRecord = SessionRecord | TagsRecord | VideoRecord | SessionEndedRecord | AnnotationRecord
 """What a statement may be."""
 
 MAX_TAGS = 1_000
@@ -53,6 +62,7 @@ class Facts:
     Attributes:
         started_at: When its owner started it; None until that is known.
         end: How it ended; None while nobody said a state.
+        stars: What is starred: events, and None for the session itself.
     """
 
     name: str | None = None
@@ -60,6 +70,9 @@ class Facts:
     tags: tuple[str, ...] = ()
     video: str | None = None
     end: SessionEndedRecord | None = None
+    stars: tuple[str | None, ...] = ()
+    notes: tuple[Note, ...] = ()
+    scores: tuple[Score, ...] = ()
 
 
 def fold(statements: Iterable[Statement]) -> Facts:
@@ -76,6 +89,9 @@ def fold(statements: Iterable[Statement]) -> Facts:
     tags: dict[str, None] = {}
     video: str | None = None
     end: SessionEndedRecord | None = None
+    stars: dict[str | None, bool] = {}
+    notes: dict[str | None, Note] = {}
+    scores: dict[tuple[str | None, str | None], Score] = {}
     for statement in sorted(statements, key=lambda statement: statement.position):
         record = statement.record
         if isinstance(record, SessionRecord):
@@ -89,6 +105,27 @@ def fold(statements: Iterable[Statement]) -> Facts:
             tags = ({} if record.replace else tags) | dict.fromkeys(record.tags)
         elif isinstance(record, VideoRecord):
             video = record.video[:MAX_TEXT_CHARS]
+        elif isinstance(record, AnnotationRecord):
+            if record.star is not None:
+                stars[record.event] = record.star
+            if record.note is not None:
+                notes[record.note_id] = Note(
+                    id=record.note_id,
+                    event=record.event,
+                    by=record.by,
+                    at=record.at,
+                    text=record.note,
+                )
+            if record.score is not None:
+                scores[record.event, record.score_name] = Score(
+                    name=record.score_name,
+                    event=record.event,
+                    by=record.by,
+                    at=record.at,
+                    value=record.score,
+                )
+            if record.tags is not None:
+                tags = dict.fromkeys(record.tags)
         elif record.state is not None and (
             end is None or _RANKS[record.said_by] < _RANKS[end.said_by]
         ):
@@ -99,6 +136,9 @@ def fold(statements: Iterable[Statement]) -> Facts:
         tags=tuple(tags)[:MAX_TAGS],
         video=video,
         end=end,
+        stars=tuple(thing for thing, starred in stars.items() if starred),
+        notes=tuple(note for note in notes.values() if note.text),
+        scores=tuple(scores.values()),
     )
 
 

@@ -26,6 +26,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from ..._events import AnnotationRecord
 from ..._exceptions import SessionNotFoundError, StoreError
 from ..._prices import PriceTable
 from .base import (
@@ -254,6 +255,10 @@ class SQLiteStore:
             tables=tables,
             next=None if found.last is None else str(found.last),
         )
+
+    async def annotate(self, project: str, annotation: AnnotationRecord) -> None:
+        outcome = await self._submit(lambda _: self._writer.annotate(project, annotation))
+        self.changes.publish(project, outcome.changed)
 
     async def delete(self, project: str, session_id: str) -> None:
         if not await self._delete(project, [session_id]):

@@ -81,7 +81,8 @@ def read_records(
     if len(rows) > limit:
         return RecordPage(records=tuple(records), next=str(rows[limit - 1][0] - first + 1))
     records += [pair for pair in said if isinstance(pair[1], SessionEndedRecord)]
-    if end_state is None and state == EndState.INDETERMINATE:
+    last_source = _last_source(connection, key)
+    if end_state is None and state == EndState.INDETERMINATE and last_source is not None:
         died = SessionEndedRecord(
             at=last_record_at,
             session=session_id,
@@ -90,12 +91,11 @@ def read_records(
             state=EndState.INDETERMINATE,
             reason=DIED,
         )
-        records.append((_last_source(connection, key), died))
+        records.append((last_source, died))
     lost = msgspec.json.decode(missing)
-    if lost:
-        source = _last_source(connection, key)
+    if last_source is not None:
         records += [
-            (source, LostRecord(at=last_record_at, count=count, reason=reason))
+            (last_source, LostRecord(at=last_record_at, count=count, reason=reason))
             for reason, count in sorted(lost.items())
         ]
     records += [
@@ -132,16 +132,17 @@ def _sources(
         )
 
 
-def _last_source(connection: sqlite3.Connection, session: int) -> str:
+def _last_source(connection: sqlite3.Connection, session: int) -> str | None:
     """
-    The source that was heard from last: what nobody said of the session itself is said by it.
+    The source that was heard from last: what nobody said of the session itself is said by it. None
+    where people are all that said something.
     """
-    (source,) = connection.execute(
+    row = connection.execute(
         "SELECT so.id FROM session_sources ss JOIN sources so ON so.key = ss.source"
         " WHERE ss.session = ? ORDER BY so.last_seen_at DESC, so.key DESC LIMIT 1",
         (session,),
     ).fetchone()
-    return str(source)
+    return None if row is None else str(row[0])
 
 
 def _event(session_id: str, at: int, row: tuple[Any, ...]) -> Record:

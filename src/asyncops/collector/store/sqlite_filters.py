@@ -172,6 +172,8 @@ def filters(
     if query.missing:
         condition = "s.missing <> '{}'"
         yield Filter(condition, f"{_KEYS} {condition}")
+    if query.starred:
+        yield Filter("s.starred", f"{_KEYS} s.starred")
     # -1 stands for an unknown cost
     least_cost = 0 if query.min_cost is None and query.max_cost is not None else query.min_cost
     for order, least, most in (

@@ -68,7 +68,7 @@ _SUMMARY = (
     f"s.key, s.id, s.name, {STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
     " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
-    " s.tools, s.agents, s.errors, s.missing, s.costs_from"
+    " s.tools, s.agents, s.errors, s.missing, s.costs_from, s.starred"
 )
 MAX_PARTICIPANTS = 20
 """How many agents, models and hosts of one session are named."""
@@ -161,7 +161,7 @@ def read_session(
     if row is None:
         raise SessionNotFoundError(session_id)
     key = row[0]
-    end = fold(read_statements(connection, key)).end
+    facts = fold(read_statements(connection, key))
     sources = connection.execute(
         "SELECT so.id, so.pid, so.sdk, so.started_at, so.last_seen_at, so.ended OR ss.left_at,"
         " so.host FROM session_sources ss JOIN sources so ON so.key = ss.source"
@@ -170,7 +170,10 @@ def read_session(
     )
     return SessionDetail(
         summary=_summary(project, row),
-        failure=None if end is None else end.failure,
+        failure=None if facts.end is None else facts.end.failure,
+        starred_events=tuple(event for event in facts.stars if event is not None),
+        notes=facts.notes,
+        scores=facts.scores,
         sources=tuple(
             SourceSummary(
                 id=source,
@@ -260,6 +263,7 @@ def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
         agents=row[22],
         errors=row[23],
         missing_by_reason=msgspec.json.decode(row[24]),
+        starred=bool(row[26]),
     )
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 7
+VERSION = 8
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -130,10 +130,16 @@ CREATE INDEX deleted_waiting ON deleted (key) WHERE waiting;
 CREATE INDEX session_sources_source ON session_sources (source);
 """
 
+STARRED = """
+CREATE INDEX sessions_starred ON sessions (project) WHERE starred;
+"""
+"""Those that people starred are few."""
+
 TABLES = f"""
 CREATE TABLE projects (
     key INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    annotator TEXT                  -- the source whose records are what people say here
 );
 
 CREATE TABLE sources (
@@ -184,10 +190,11 @@ CREATE TABLE sessions (
     agents INTEGER NOT NULL DEFAULT 0,
     errors INTEGER NOT NULL DEFAULT 0,
     missing TEXT NOT NULL DEFAULT '{{}}',       -- records by reason, JSON
+    starred INTEGER NOT NULL DEFAULT 0,
     UNIQUE (project, id)
 );
 CREATE INDEX sessions_started ON sessions (project, started_at);
-{ORDERS}{MISSING}
+{ORDERS}{MISSING}{STARRED}
 CREATE TABLE session_sources (
     session INTEGER NOT NULL,
     source INTEGER NOT NULL,
@@ -334,6 +341,10 @@ INSERT OR IGNORE INTO session_labels
 DROP TABLE said;
 """,
     6: DELETED,
+    7: f"""
+ALTER TABLE projects ADD COLUMN annotator TEXT;
+ALTER TABLE sessions ADD COLUMN starred INTEGER NOT NULL DEFAULT 0;
+{STARRED}""",
 }
 """What makes the tables of a version those of the next."""
 

@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import sqlite3
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN
@@ -27,6 +28,7 @@ from ..._events import (
     MAX_FAILURES,
     MAX_LABEL_CHARS,
     NOTHING,
+    AnnotationRecord,
     Cost,
     EventOpenedRecord,
     EventRecord,
@@ -37,6 +39,7 @@ from ..._events import (
     SourceEndedRecord,
     SourceRecord,
 )
+from ..._exceptions import SessionNotFoundError
 from ..._prices import PriceTable
 from ..._wire import decode, encode, label
 from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine, is_refused
@@ -221,6 +224,7 @@ class _Session:
     agents: int
     errors: int
     missing: str
+    starred: int
 
     project_key: int = attrs.field(kw_only=True, metadata={"column": False})
     is_new: bool = attrs.field(kw_only=True, metadata={"column": False})
@@ -474,6 +478,18 @@ class SQLiteWriter:
         with self._pass() as this:
             return [change for change in changes if this.reprice(change)]
 
+    def annotate(self, project: str, annotation: AnnotationRecord) -> Outcome:
+        """
+        Store a person's word as the next record of the project's source for such.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        with self._pass() as this:
+            outcome = this.annotate(project, annotation)
+        self.records += this.records
+        return outcome
+
     def delete(
         self, project: str, session_ids: Iterable[str], *, before: int | None = None
     ) -> tuple[str, ...]:
@@ -594,6 +610,14 @@ class _Pass:
                 lost = min(max(item.count, 1), unexplained + 1)
                 unexplained += 1 - lost
                 self._miss(source, item.reason, lost, None, changed)
+            elif isinstance(item, AnnotationRecord):
+                # no word of a process: the session is neither longer nor alive because of it
+                session = self._session(project, item.session, item.at, heard=False)
+                if session is None:
+                    stored -= 1
+                    continue
+                changed[session.id] = None
+                session.statements.append((source, item))
             else:
                 session = speaking = self._speaks(source, project, item.session, item.at, changed)
                 if session is None:
@@ -672,6 +696,24 @@ class _Pass:
             (_encoder.encode(change.after), change.event)
         )
         return True
+
+    def annotate(self, project: str, annotation: AnnotationRecord) -> Outcome:
+        key = self.project(project)
+        known = self._execute(
+            "SELECT 1 FROM sessions WHERE project = ? AND id = ?", (key, annotation.session)
+        ).fetchone()
+        if known is None:
+            raise SessionNotFoundError(annotation.session)
+        where = "SELECT annotator FROM projects WHERE key = ?"
+        (source_id,) = self._execute(where, (key,)).fetchone()
+        if source_id is None:
+            source_id = str(uuid.uuid4())
+            self._execute("UPDATE projects SET annotator = ? WHERE key = ?", (source_id, key))
+        seq = self._source(key, source_id).mark + 1
+        record = msgspec.structs.replace(annotation, seq=seq)
+        return self.take(
+            Batch(project=project, source=source_id, records=[record], received_at=record.at)
+        )
 
     def delete(self, project: int, session_id: str, before: int | None) -> bool:
         """
@@ -880,6 +922,7 @@ class _Pass:
         session.owner_started_at = facts.started_at
         session.video = facts.video
         session.tags = _encoder.encode(facts.tags).decode()
+        session.starred = None in facts.stars
         if facts.end is not None:
             reason = facts.end.reason
             session.end_state = facts.end.state
@@ -1021,9 +1064,14 @@ class _Pass:
             self._sources[project, source_id] = source
         return source
 
-    def _session(self, project: int, session_id: str, at: int) -> _Session | None:
+    def _session(
+        self, project: int, session_id: str, at: int, *, heard: bool = True
+    ) -> _Session | None:
         """
         A session, made where there is none; None where there was one that was deleted.
+
+        Args:
+            heard: Whether a process was heard of it at that time.
         """
         session = self._sessions.get((project, session_id))
         if session is None:
@@ -1043,7 +1091,7 @@ class _Pass:
                     "INSERT INTO sessions (key, project, id, first_at, last_record_at, started_at)"
                     " VALUES (1 + (SELECT MAX(key) FROM (SELECT MAX(key) AS key FROM sessions"
                     " UNION ALL SELECT MAX(key) FROM deleted)), ?, ?, ?, ?, ?)",
-                    (project, session_id, at, at, at),
+                    (project, session_id, at, at if heard else 0, at),
                 )
                 row = self._execute(select, (project, session_id)).fetchone()
             session = self._add_session(project, row, is_new=is_new)
