@@ -730,9 +730,9 @@ class _Pass:
         if before is not None and session.last_record_at >= before:
             return False
         key = session.key
-        if session.counted is not None:
-            end_state, sums = session.counted
-            self._add(self._days, (project, session.day, end_state), sums, -1)
+        counted = session.counted
+        if counted is not None:
+            self._add(self._days, (project, session.day, counted[0]), counted[1], -1)
         for model, used in self._known_models(session).items():
             self._add(self._day_models, (project, session.day, model), used.row(), -1)
         labels = self._of("label", "session_labels", key)
