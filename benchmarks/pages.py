@@ -23,7 +23,7 @@ import attrs
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from asyncops import _ids
-from asyncops._events import EventRecord, SessionRecord
+from asyncops._events import EndState, EventRecord, SessionEndedRecord, SessionRecord
 from asyncops._wire import Encoder, encode, number_line
 
 from .harness import Effort, Figure, Report, figure
@@ -213,6 +213,14 @@ def _session(collector: Serving, length: int) -> str:
                 )
             )
         )
+    at += step * 10
+    lines.append(
+        encode(
+            SessionEndedRecord(
+                at=at, session=session, said_by="process", ended_at=at, state=EndState.SUCCESS
+            )
+        )
+    )
     numbered = (number_line(line, seq) + b"\n" for seq, line in enumerate(lines, 1))
     with collector.connection() as connection:
         while batch := b"".join(itertools.islice(numbered, 1_000)):
