@@ -41,14 +41,11 @@ def test_a_session_moves_to_another_database(asyncops: Commands, tmp_path: Path)
         f"taken.ndjson: {records} records of 1 session",
         f"taken.ndjson.gz: {records} records of 1 session",
     ]
-    done = asyncops("show", session["id"], "--json", "--db", "other.db")
+    done = asyncops("export", session["id"], "--format", "json", "--redacted", "--db", "other.db")
     document = json.loads(done.stdout)
     assert document["session"]["tags"] == ["a"]
-    assert [event["params"] for event in document["events"]] == [{"q": "what nobody else may read"}]
-
-    done = asyncops("export", session["id"], "--format", "json", "--redacted")
-    assert "nobody else" not in done.stdout
-    assert json.loads(done.stdout)["events"][0]["name"] == "search"
+    (event,) = document["events"]
+    assert (event["name"], "nobody else" in done.stdout) == ("search", False)
 
     done = asyncops("import", input='{"half": ')
     assert done.returncode == 2
