@@ -180,10 +180,6 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # a fifth of a second that the first call without a cost need not wait for
-        threading.Thread(
-            target=self.app.state.prices.load, name="asyncops-prices", daemon=True
-        ).start()
         self.listener.listen(BACKLOG)  # asyncio takes the number for both, the kernel can hold more
         if self._background is not None:
             self._beside = asyncio.create_task(self._run_background(self._background))

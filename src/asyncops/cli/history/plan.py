@@ -5,6 +5,7 @@ Which processes there were: when they began, how much they did, how they ended.
 from __future__ import annotations
 
 import itertools
+import math
 from random import Random
 
 import attrs
@@ -90,13 +91,18 @@ def processes(past: Past) -> list[Process]:
         (n for n, (program, _) in enumerate(planned) if program.name in _LONG),
         key=lambda n: planned[n][1].size,
     )
-    for n in longest[-min(max(past.sessions // 1_000, 3), 12) :]:
+    running = longest[-min(max(past.sessions // 1_000, 3), 12) :]
+    for n in running:
         program, session = planned[n]
         ago = chooser.uniform(0.1, 0.9) * min(RUNNING_FOR, session.size * LEAST_PACE)
         planned[n] = (
             program,
-            attrs.evolve(session, start=past.until - int(ago), ending=EndState.SUCCESS, lost=0),
+            attrs.evolve(session, start=past.until - int(ago), ending=EndState.SUCCESS),
         )
+    others = [n for n in range(len(planned)) if n not in running]
+    for n in chooser.sample(others, math.ceil(LOSING * len(others))):
+        program, session = planned[n]
+        planned[n] = (program, attrs.evolve(session, lost=chooser.randint(1, 40)))
     planned.sort(key=lambda plan: plan[1].start)
     found: list[Process] = []
     for program in PROGRAMS:
@@ -163,8 +169,7 @@ def _session(chooser: Random, past: Past, program: Program, size: int) -> Planne
     bad = past.until - int(past.days * 0.37 * DAY)
     if bad <= start < bad + BAD_HOURS and not large and chooser.random() < FAILING:
         ending = EndState.FAIL
-    lost = chooser.randint(1, 40) if chooser.random() < LOSING else 0
-    return PlannedSession(start=start, size=size, ending=ending, lost=lost)
+    return PlannedSession(start=start, size=size, ending=ending)
 
 
 def _ending(chooser: Random, program: Program) -> EndState:
