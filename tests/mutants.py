@@ -491,8 +491,8 @@ MUTANTS = [
     Mutant(
         "a cancellation is no failure",
         "_endings.py",
-        "_CALLED_OFF = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)\n",
-        "_CALLED_OFF = (GeneratorExit, KeyboardInterrupt)\n",
+        "_CALLED_OFF = (asyncio.CancelledError, BudgetStop, GeneratorExit, KeyboardInterrupt)\n",
+        "_CALLED_OFF = (BudgetStop, GeneratorExit, KeyboardInterrupt)\n",
         ("tests/test_session.py",),
     ),
     Mutant(

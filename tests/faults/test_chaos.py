@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from chaos import Chaos
 
-SECONDS = 20.0
+SECONDS = 10.0
 """The long one is `nox -s chaos`."""
 
 
