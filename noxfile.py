@@ -52,7 +52,7 @@ def _runs(python: str) -> bool:
 
 PYTHONS = _interpreters()
 
-nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "speed", "wheel"]
+nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "pages", "speed", "wheel"]
 
 
 @nox.session
@@ -95,17 +95,24 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """
-    The suite, on each supported Python of this machine. The pages are the same on all of them, so
-    the first has the browser; the last counts branches, which takes as long.
+    The suite but for the pages, on each supported Python of this machine; branches are counted on
+    the last.
     """
     session.install("-e", ".[server]", *_dependencies("tests"))
     # a file stays with one worker: what its tests share is made once
-    options = ["-n", "logical", "--dist", "loadfile"]
-    if session.python != PYTHONS[0]:
-        options += ["-m", "not browser"]
+    options = ["-n", "logical", "--dist", "loadfile", "-m", "not browser"]
     if session.python == PYTHONS[-1]:
         options += ["--cov", "--cov-report=" if session.posargs else "--cov-report=term"]
     session.run("pytest", *options, *session.posargs)
+
+
+@nox.session
+def pages(session: nox.Session) -> None:
+    """
+    The pages in a real browser, once: they are the same on every Python.
+    """
+    session.install("-e", ".[server]", *_dependencies("tests"))
+    session.run("pytest", "-n", "logical", "--dist", "loadfile", "-m", "browser", *session.posargs)
 
 
 @nox.session

@@ -202,11 +202,13 @@ def test_says_that_a_database_is_none(tmp_path: Path) -> None:
     """
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n" * 1_000)
+    ours = ("asyncops-collector", "asyncops-store")
+    others = threading.enumerate()  # of collectors that tests share
     with pytest.raises(StoreError, match=r"notes\.txt"):
         EmbeddedCollector(CollectorSettings(port=0, db=path))
     assert path.read_text() == "dear diary\n" * 1_000
-    ours = ("asyncops-collector", "asyncops-store")
-    assert not [thread for thread in threading.enumerate() if thread.name in ours]
+    left = [thread for thread in threading.enumerate() if thread not in others]
+    assert not [thread for thread in left if thread.name in ours]
 
 
 def test_a_port_is_a_port() -> None:
@@ -274,23 +276,29 @@ def test_what_fails_beside_it_does_not_take_it_down(
         assert httpx.get(f"{collector.url}/healthz").status_code == 200
 
 
-def test_prices_are_there_before_they_are_asked_for(tmp_path: Path) -> None:
+def test_prices_are_loaded_by_who_needs_one(tmp_path: Path) -> None:
     """
-    The table is loaded beside the loop as soon as a collector runs, not by the first call.
+    A collector that stores no call without a cost never loads the table; the first such call does.
     """
     program = """
-import sys, time
+import asyncio, sys
 from pathlib import Path
+import asyncops
 from asyncops.collector.app import CollectorSettings
 from asyncops.collector.server import EmbeddedCollector
 
-with EmbeddedCollector(CollectorSettings(port=0, db=Path(sys.argv[1]))):
-    while "genai_prices.data" not in sys.modules:
-        time.sleep(0.01)
+with EmbeddedCollector(CollectorSettings(port=0, db=Path(sys.argv[1]))) as collector:
+    for cost in (0.5, None):
+        with asyncops.session(config=asyncops.Configuration(endpoint=collector.url)) as session:
+            with asyncops.llm(model="gpt-4o", provider="openai") as call:
+                call.prompt_tokens, call.completion_tokens, call.cost = 1_000, 100, cost
+        assert asyncio.run(session.flush(timeout=10))
+        print("genai_prices" in sys.modules)
 """
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "collector.db")], check=True, timeout=20
-    )
+    command = [sys.executable, "-c", program, str(tmp_path / "collector.db")]
+    said = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)
+
+    assert said.stdout.split() == ["False", "True"]
 
 
 def test_two_can_run_in_one_program(tmp_path: Path) -> None:
