@@ -17,9 +17,10 @@ import pytest
 from sources import START, Source, deadline, lines, uuid
 
 from asyncops._events import EndState, Failure
+from asyncops._exceptions import SessionNotFoundError
 from asyncops.collector.server import EmbeddedCollector
 from asyncops.collector.store import sqlite_texts
-from asyncops.collector.store.base import EventPage, SessionQuery, Store
+from asyncops.collector.store.base import EventMatches, EventPage, SessionQuery, Store
 from asyncops.collector.store.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +241,31 @@ async def test_projects_and_filters_narrow_a_search(store: Store) -> None:
     assert await found(store, "moon") == [OTHER, SESSION]
     assert await found(store, "moon", states=("Fail",), tags=("t",), sort="duration") == [SESSION]
     assert await found(store, "moon", until=START) == []
+
+
+async def test_where_a_session_says_it(store: Store) -> None:
+    """
+    The places of the events that a search within a session finds, among those of its timeline, and
+    whether that is all: not before the words of the latest are known.
+    """
+    source, other = Source(1), Source(2)
+    await store.add(source.batch(*(source.does(SESSION, returns=raw("moon")) for _ in range(3))))
+    await store.add(other.batch(other.does(OTHER, returns=raw("moon"))))
+    await searchable(store)
+    one, two, three = (event.seq for event in await store.timeline("default", SESSION))
+    expected = EventMatches(seqs=(one, two, three), whole=True)
+    assert await store.matches("default", SESSION, "MOO*") == expected
+    await store.add(source.batch(source.does(SESSION, returns=raw("moon and sun"))))
+    early = await store.matches("default", SESSION, "sun")
+    await searchable(store)
+    four = (await store.timeline("default", SESSION))[-1].seq
+    late = await store.matches("default", SESSION, "sun")
+    assert late == EventMatches(seqs=(four,), whole=True)
+    assert early in (EventMatches(seqs=(), whole=False), late)
+    for text in ("*", '"', "NEAR(over moon)", "moon\x00"):
+        assert await store.matches("default", SESSION, text) == EventMatches(seqs=(), whole=True)
+    with pytest.raises(SessionNotFoundError):
+        await store.matches("other", SESSION, "moon")
 
 
 async def test_what_was_left_is_searchable_later(open_store: Callable[[], Store]) -> None:

@@ -94,6 +94,47 @@ def test_events_are_found_and_errors_walked(window: Window, program: Programs) -
 
 
 @pytest.mark.browser
+def test_what_was_said_is_found_too(window: Window, program: Programs) -> None:
+    """
+    The box looks into prompts, answers, params and returns, in what arrives later as well; the
+    words are marked in the detail; a deep link finds the same; nothing found says where was looked.
+    """
+    one = program()
+    begin(one, "said", at=now())
+    one.event("llm", "ask", at=now(), prompt="May it be refunded?", completion="No, the Café pays.")
+    one.event("tool", "look up", at=now(), params={"order": "A-77"}, returns=["refunded"])
+    one.event("tool", "refund", at=now())
+    one.event("tool", "beside", at=now())
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    search, note = page.locator("#search"), page.locator("#hits-note")
+    expect(page.locator(".row")).to_have_count(4)
+    search.press_sequentially("refund")  # also the beginning of a word
+    assert set(names(page)) >= {"refund"}  # what is here is found at once
+    expect(note).to_have_text("3 found")
+    assert names(page) == ["ask", "look up", "refund"]
+    search.fill("cafe")
+    expect(note).to_have_text("1 found")
+    assert names(page) == ["ask"]
+    search.fill('"refunded café"')
+    expect(page.locator("#no-hits")).to_contain_text("Looked for in names")
+    expect(page.locator("#grid")).to_be_hidden()
+
+    page.goto(f"{window.url}/sessions/{one.session}?q=REFUNDED")
+    expect(note).to_have_text("2 found")
+    page.get_by_role("button", name="Next hit").click()
+    row(page, "ask").click()
+    expect(page.locator("#detail")).to_contain_text("May it be refunded?")
+    page.wait_for_function("() => CSS.highlights.get('found')?.size === 1")
+    one.event("action", "later", at=now(), attributes={"state": "refunded"})
+    one.send()
+    expect(note).to_have_text("1 of 3")
+    assert names(page) == ["ask", "look up", "later"]
+    page.locator("#search").press("Escape")
+    page.wait_for_function("() => !CSS.highlights.has('found')")
+
+
+@pytest.mark.browser
 def test_time_is_zoomed_brushed_and_explained(window: Window, program: Programs) -> None:
     """
     The strip names the idle minute; dragging over it, keys and the wheel choose a stretch of time,

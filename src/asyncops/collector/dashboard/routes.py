@@ -19,6 +19,7 @@ from .rendering import View, assets, page
 from .session_page import (
     delete_session,
     give_event,
+    give_matches,
     give_timeline,
     show_event,
     show_session,
@@ -48,6 +49,7 @@ def routes() -> list[BaseRoute]:
         f"{session_page}/head": show_session_head,
         f"{session_page}/views/{{view}}": show_session_view,
         f"{session_page}/timeline.json": give_timeline,
+        f"{session_page}/matches.json": give_matches,
         f"{session_page}/events/{{event_id}}.json": give_event,
         f"{session_page}/events/{{event_id}}": show_event,
     }

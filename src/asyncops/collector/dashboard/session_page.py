@@ -34,6 +34,7 @@ from .timeline import columns, in_tree_order
 __all__ = [
     "delete_session",
     "give_event",
+    "give_matches",
     "give_timeline",
     "show_event",
     "show_session",
@@ -277,6 +278,19 @@ async def give_timeline(request: Request) -> Response:
     events = await store.timeline(project, session_id, after=int(after))
     session = (await store.session(project, session_id)).summary
     return as_json(await run_sync(lambda: columns(session, events, now=time.time_ns())))
+
+
+async def give_matches(request: Request) -> Response:
+    """
+    The seqs of the events in whose texts the words of `q` occur.
+    """
+    store: Store = request.app.state.store
+    matches = await store.matches(
+        request.state.project,
+        request.path_params["session_id"],
+        request.query_params.get("q", ""),
+    )
+    return as_json({"seqs": matches.seqs, "whole": matches.whole})
 
 
 async def show_event(request: Request) -> Response:

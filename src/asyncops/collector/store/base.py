@@ -24,6 +24,7 @@ __all__ = [
     "CostSource",
     "Day",
     "EventDetail",
+    "EventMatches",
     "EventPage",
     "EventSummary",
     "Group",
@@ -433,6 +434,20 @@ class EventPage:
 
 
 @attrs.frozen(kw_only=True)
+class EventMatches:
+    """
+    Which events of one session a search finds.
+
+    Attributes:
+        seqs: Theirs, in order.
+        whole: Whether all of its closed events could be searched; else there may be others.
+    """
+
+    seqs: tuple[int, ...]
+    whole: bool
+
+
+@attrs.frozen(kw_only=True)
 class RecordPage:
     """
     Some of the records that one session can be made of again, each with the source that says it,
@@ -660,6 +675,15 @@ class Store(Protocol):
         Raises:
             SessionNotFoundError: There is no such session.
             ValueError: The cursor is not one of such a list.
+        """
+        ...
+
+    async def matches(self, project: str, session_id: str, q: str) -> EventMatches:
+        """
+        Which events of a session *q* finds, as `events` does.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
         """
         ...
 

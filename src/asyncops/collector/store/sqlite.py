@@ -34,6 +34,7 @@ from .base import (
     Batch,
     Breakdown,
     EventDetail,
+    EventMatches,
     EventPage,
     EventSummary,
     Outcome,
@@ -59,6 +60,7 @@ from .sqlite_reader import (
     read_key,
     read_key_project,
     read_keys,
+    read_matches,
     read_overview,
     read_participants,
     read_projects,
@@ -494,6 +496,9 @@ class SQLiteStore:
         limit: int = 200,
     ) -> EventPage:
         return await self._read(read_events, project, session_id, q=q, cursor=cursor, limit=limit)
+
+    async def matches(self, project: str, session_id: str, q: str) -> EventMatches:
+        return await self._read(read_matches, project, session_id, q)
 
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None:
         return await self._read(read_event, project, session_id, event_id)

@@ -29,6 +29,7 @@ from .base import (
     CostSource,
     Day,
     EventDetail,
+    EventMatches,
     EventPage,
     EventSummary,
     Overview,
@@ -53,6 +54,7 @@ __all__ = [
     "read_key",
     "read_key_project",
     "read_keys",
+    "read_matches",
     "read_overview",
     "read_participants",
     "read_projects",
@@ -321,6 +323,27 @@ def read_events(
     ).fetchall()
     events = _event_details(connection, session, rows[:limit])
     return EventPage(events=events, next=str(events[-1].summary.seq) if len(rows) > limit else None)
+
+
+def read_matches(
+    connection: sqlite3.Connection, project: str, session_id: str, q: str
+) -> EventMatches:
+    session = session_key(connection, project, session_id)
+    (whole,) = connection.execute(
+        "SELECT searched_seq >= last_seq FROM sessions WHERE key = ?", (session,)
+    ).fetchone()
+    words = match(q)
+    keys = (
+        []
+        if words is None
+        else connection.execute(
+            "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid",
+            (words, *keys_after(session, 0)),
+        )
+    )
+    return EventMatches(
+        seqs=tuple(key & ((1 << SEQ_BITS) - 1) for (key,) in keys), whole=bool(whole)
+    )
 
 
 def read_event(

@@ -11,11 +11,12 @@ const page = `/sessions/${head.dataset.session}`;
 const NO_EVENTS = 9999999999; // beyond all of them: the stream then tells only that the session changed
 
 const folded = new Set(); // the parts of the detail that are folded
+let lookedFor = ""; // what the waterfall is searched for
 let connected = false; // whether the stream has ever been open
 let selected = new URLSearchParams(location.search).get("event"); // whose detail shows
 
 const { openWaterfall } = view ? {} : await import("./waterfall.js");
-const waterfall = openWaterfall?.(page, { select, follow: followKeyboard });
+const waterfall = openWaterfall?.(page, { select, follow: followKeyboard, look });
 
 // -- the selected event -------------------------------------------------------------------------
 
@@ -46,6 +47,17 @@ function followKeyboard(id) {
   showSoon();
 }
 
+function look(text) {
+  if (text === lookedFor) return;
+  lookedFor = text;
+  markFound();
+}
+
+async function markFound() {
+  const { highlight } = await import("./highlight.js");
+  highlight(detail, lookedFor);
+}
+
 function markLinks() {
   for (const link of view?.querySelectorAll("a[data-event]") ?? []) {
     if (link.dataset.event === selected) link.setAttribute("aria-current", "true");
@@ -67,6 +79,7 @@ async function showDetail(id) {
   const same = detail.querySelector(".permalink")?.dataset.event === id;
   morph(detail, html);
   for (const part of detail.querySelectorAll("details[data-part]")) part.open = !folded.has(part.dataset.part);
+  if (lookedFor) markFound();
   if (!same) detail.scrollTop = 0;
   detail.removeAttribute("aria-busy");
 }

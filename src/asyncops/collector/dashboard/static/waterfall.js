@@ -33,7 +33,8 @@ const fitButton = document.getElementById("fit");
 
 const timeline = new Timeline();
 const drawn = new Map(); // id -> the element of its row
-let tell = null; // whom to tell what is selected
+let tell = null; // whom to tell what is selected and looked for
+let texts = null; // what the collector finds in texts that are not here, once somebody looks for some
 let page = "";
 let current = null; // where the keyboard is
 let selected = new URLSearchParams(location.search).get("event");
@@ -44,8 +45,8 @@ let path = null; // what the end waited for, while that is shown
 let classOf = (event) => `kind-${event.kind}`; // which colour
 let cursor = null; // up to when the replay has come
 
-// Shows the waterfall of the session at `address`; tells `select(id)` of clicks and `follow(id)` of
-// where the keyboard goes.
+// Shows the waterfall of the session at `address`; tells `select(id)` of clicks, `follow(id)` of
+// where the keyboard goes and `look(text)` of what is looked for.
 export function openWaterfall(address, listeners) {
   page = address;
   tell = listeners;
@@ -233,7 +234,8 @@ function drawAll() {
   const total = timeline.events.size;
   panel.hidden = false;
   document.getElementById("no-events").hidden = total > 0;
-  for (const part of [grid, strip]) part.hidden = total === 0;
+  strip.hidden = total === 0;
+  grid.hidden = timeline.rows.length === 0;
   sayCount();
   grid.setAttribute("aria-rowcount", timeline.rows.length + 1);
   panel.classList.toggle("short", total === 0);
@@ -463,6 +465,14 @@ function togglePath() {
 
 // -- looking for events -------------------------------------------------------------------------
 
+// How far the search for text has come.
+const soFar = {
+  asking: ", searching…",
+  whole: "",
+  behind: " so far",
+  away: ", texts not searched: no answer",
+};
+
 const states = {
   failed: isFailed,
   open: (event) => event.state === "Running",
@@ -471,7 +481,8 @@ const states = {
 };
 
 function filter() {
-  const text = search.value.trim().toLowerCase();
+  const wanted = search.value.trim();
+  const text = wanted.toLowerCase();
   const kind = kindChoice.value;
   const inState = states[stateChoice.value];
   const has = (said) => said !== null && said.toLowerCase().includes(text);
@@ -481,19 +492,41 @@ function filter() {
       ? (event) =>
           (!kind || event.kind === kind) &&
           (!inState || inState(event)) &&
-          (!text || has(event.name) || has(event.agent) || has(event.model) || has(event.error))
+          (!text || has(event.name) || has(event.agent) || has(event.model) || has(event.error) || texts?.has(event))
       : null,
   );
+  tell.look(wanted);
+  lookInTexts(wanted);
+  sayHits();
+}
+
+function lookInTexts(wanted) {
+  if (texts) texts.look(wanted);
+  else if (wanted)
+    import("./texts.js").then(({ Texts }) => {
+      texts ??= new Texts(page, found);
+      texts.look(search.value.trim());
+    });
+}
+
+// The collector has answered what it finds.
+function found() {
+  const before = timeline.hits?.length;
+  timeline.filter(timeline.matches);
+  if (timeline.hits?.length !== before) drawAll();
   sayHits();
 }
 
 function sayHits() {
   const { hits } = timeline;
+  const text = search.value.trim();
+  const state = texts?.state ?? "asking";
   const place = hits?.indexOf(current) ?? -1;
-  const found = document.getElementById("hits");
-  found.hidden = !hits;
+  document.getElementById("hits").hidden = !hits;
   const said = !hits ? "" : !hits.length ? "nothing found" : place < 0 ? `${count(hits.length)} found` : `${count(place + 1)} of ${count(hits.length)}`;
-  document.getElementById("hits-note").textContent = said;
+  document.getElementById("hits-note").textContent = said + (text ? soFar[state] : "");
+  document.getElementById("no-hits").hidden = !hits || hits.length > 0 || (text && state === "asking");
+  document.getElementById("looked-in").hidden = !text;
 }
 
 function refilter() {
@@ -739,6 +772,7 @@ async function load() {
   const first = panel.hidden;
   const atBottom = scroller.scrollTop > 0 && scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - height;
   const changed = timeline.merge(await response.json());
+  if (changed || texts?.state === "away") texts?.again();
   if (!changed && !first) return;
   if (path) path = criticalPath(timeline);
   colour();
