@@ -104,8 +104,8 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
         "CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab(main, texts, row)"
     )
     tables = (
-        "sessions", "events", "statements", "labels", "session_labels", "session_models",
-        "session_sources", "tool_calls", "words",
+        "sessions", "events", "statements", "labels", "session_agents", "session_labels",
+        "session_models", "session_sources", "tool_calls", "words",
     )  # fmt: skip
     return {
         table: connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables

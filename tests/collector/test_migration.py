@@ -179,6 +179,38 @@ async def test_who_said_costs_reaches_what_a_database_of_version_4_has(tmp_path:
         await store.aclose()
 
 
+async def test_what_agents_spent_reaches_what_a_database_of_version_4_has(tmp_path: Path) -> None:
+    """
+    Before version 9 nobody kept which agent spent what; sums that are too large stop at a bound.
+    """
+    path = left(
+        tmp_path / "collector.db",
+        f"""{VERSION_4}
+        UPDATE events SET agent = 'planner' WHERE key IN (4294967297, 4294967301);
+        UPDATE events SET agent = 'writer', prompt_tokens = {2**62} WHERE id IN
+            (4294967298, 4294967299, 4294967300);
+        UPDATE events SET agent = 'idle' WHERE kind = 'tool';
+        UPDATE events SET agent = 'refused', prompt_tokens = NULL, completion_tokens = NULL,
+            state = 'Fail', error = 'HTTPStatusError: 429' WHERE session = 2;
+        INSERT INTO labels VALUES (6, 1, 'agent', 'planner'), (7, 1, 'agent', 'writer'),
+            (8, 1, 'agent', 'idle'), (9, 1, 'agent', 'refused');
+        INSERT INTO session_labels VALUES (6, 1), (7, 1), (8, 1), (9, 2);
+        """,
+    )
+    store = SQLiteStore(path, clock=Clock())
+    try:
+        agents = (await store.breakdown("default")).agents
+        assert [(it.text, it.calls, it.cost, it.costs_unknown) for it in agents] == [
+            ("planner", 2, 500_000_000, 1),
+            ("writer", 3, 251_000_000, 1),
+            ("idle", 0, None, 0),
+            ("refused", 1, None, 0),
+        ]
+        assert [it.tokens for it in agents] == [2_200, 2**62, 0, 0]
+    finally:
+        await store.aclose()
+
+
 async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
     """
     A database that cannot be upgraded is left as it was, with an error that names it.

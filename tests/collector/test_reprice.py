@@ -82,10 +82,10 @@ async def test_new_prices_reach_what_is_stored(reopen: Any, tmp_path: Path) -> N
     await store.add(
         source.batch(
             source.starts(SESSION, started_at=START),
-            call(source),
+            call(source, agent="planner"),
             call(source, model="other"),
             call(source, cost=Cost("0.25")),
-            call(source, cost=Cost("0.5", source="computed", table="ours 1")),
+            call(source, agent="writer", cost=Cost("0.5", source="computed", table="ours 1")),
             call(source, cost=Cost("9", "EUR", "computed")),
             call(source, model="other", cost=Cost("0.125", source="computed")),
             call(source, prompt_tokens=None),
@@ -123,6 +123,12 @@ async def test_new_prices_reach_what_is_stored(reopen: Any, tmp_path: Path) -> N
     assert {m["model"]: (m["cost"], m["costs_unknown"]) for m in overview.models} == {
         "mine-1": (9_250_000_000, 2),
         "other": (125_000_000, 1),
+    }
+    agents = (await store.breakdown("default")).agents
+    assert {it.text: (it.cost, it.costs_unknown) for it in agents} == {
+        "planner": (3_000_000_000, 0),
+        "writer": (3_000_000_000, 0),
+        None: (3_375_000_000, 3),
     }
 
 

@@ -1108,19 +1108,53 @@ async def test_a_breakdown_tells_what_sessions_have_in_common(store: Store) -> N
     assert (found.sessions, found.whole) == (100, True)
     assert found.durations == {50: 45 * SECOND, 90: 81 * SECOND, 99: 90 * SECOND}
     assert found.tags == (
-        Group(text="all", sessions=100, failed=9, cost=25_000_000_000, tokens=300),
-        Group(text="tenth", sessions=10, failed=9, cost=2_500_000_000, tokens=30),
+        Group(
+            text="all",
+            sessions=100,
+            failed=9,
+            calls=100,
+            cost=25_000_000_000,
+            costs_unknown=50,
+            tokens=300,
+        ),
+        Group(
+            text="tenth",
+            sessions=10,
+            failed=9,
+            calls=10,
+            cost=2_500_000_000,
+            costs_unknown=5,
+            tokens=30,
+        ),
     )
     assert found.agents == (
-        Group(text="planner", sessions=60, failed=6, cost=25_000_000_000, tokens=180),
-        Group(text="writer", sessions=40, failed=3, cost=None, tokens=120),
+        Group(
+            text="planner",
+            sessions=60,
+            failed=6,
+            calls=60,
+            cost=25_000_000_000,
+            costs_unknown=10,
+            tokens=180,
+        ),
+        Group(
+            text="writer",
+            sessions=40,
+            failed=3,
+            calls=40,
+            cost=None,
+            costs_unknown=40,
+            tokens=120,
+        ),
     )
     assert found.errors == (
         Group(
             text="OSError: port # is taken",
             sessions=10,
             failed=9,
+            calls=10,
             cost=2_500_000_000,
+            costs_unknown=5,
             tokens=30,
         ),
     )
@@ -1131,6 +1165,51 @@ async def test_a_breakdown_tells_what_sessions_have_in_common(store: Store) -> N
     ]
     nothing = await store.breakdown("nobody")
     assert (nothing.sessions, nothing.durations, nothing.tags) == (0, {}, ())
+
+
+async def test_each_agent_is_told_what_it_spent_itself(store: Store) -> None:
+    """
+    Agents of one session share its spending, whatever batches it came in; what no agent did stands
+    by itself, and so do agents that spent nothing.
+    """
+    source = Source()
+
+    def asks(agent: str | None, dollars: str | None, session: str = SESSION) -> EventRecord:
+        cost = None if dollars is None else Cost(dollars)
+        fields = {"cost": cost, "prompt_tokens": 10, "completion_tokens": 1}
+        return source.does(session, kind="llm", agent=agent, **fields)
+
+    sent = source.batch(
+        source.starts(SESSION),
+        asks("planner", "1"),
+        asks("writer", "0.5"),
+        asks(None, "0.25"),
+        source.does(SESSION, kind="tool", agent="writer", cost=Cost("0.125")),
+        source.opens(SESSION, id="00000000000000aa", kind="tool", agent="fetcher"),
+    )
+    await store.add(sent)
+    await store.add(sent)
+    await store.add(source.batch(asks("planner", "2"), asks("planner", None)))
+    other = source.batch(asks("writer", "0.0625", uuid(2)), source.ends(uuid(2), EndState.FAIL))
+    await store.add(other)
+    found = {group.text: group for group in (await store.breakdown("default")).agents}
+    assert {
+        name: (group.sessions, group.failed, group.calls, group.cost, group.costs_unknown)
+        for name, group in found.items()
+    } == {
+        "planner": (1, 0, 3, 3_000_000_000, 1),
+        "writer": (2, 1, 2, 687_500_000, 0),
+        None: (1, 0, 1, 250_000_000, 0),
+        "fetcher": (1, 0, 0, None, 0),
+    }
+    assert {name: group.tokens for name, group in found.items()} == {
+        "planner": 33,
+        "writer": 22,
+        None: 11,
+        "fetcher": 0,
+    }
+    overview = await store.overview("default")
+    assert overview.cost == sum(group.cost or 0 for group in found.values())
 
 
 async def test_sums_follow_what_is_learned_late(store: Store, clock: Clock) -> None:

@@ -74,7 +74,8 @@ def test_a_cost_nobody_told_is_unknown_here_too(get: Get, program: Programs) -> 
     one.send()
     text = get("/overview").text
     assert "no event said what it cost" in text
-    assert text.count("unknown") >= 2  # the card and the model
+    assert text.count(">unknown<") >= 3  # the card, the model and the agent
+    assert '<span class="unknown">no agent</span>' in text
 
 
 def test_the_range_lives_in_the_address_and_in_every_link(get: Get, program: Programs) -> None:

@@ -536,7 +536,9 @@ def _group_json(group: Group) -> dict[str, Any]:
         "text": group.text,
         "sessions": group.sessions,
         "failed": group.failed,
+        "calls": group.calls,
         "cost_usd": _dollars(group.cost),
+        "costs_unknown": group.costs_unknown,
         "tokens": group.tokens,
     }
 

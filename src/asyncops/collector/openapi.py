@@ -212,10 +212,12 @@ OVERVIEW = {
 
 
 GROUP = {
-    "text": TEXT,
+    "text": _or_null(TEXT),
     "sessions": COUNT,
     "failed": COUNT,
+    "calls": COUNT,
     "cost_usd": _or_null(NUMBER),
+    "costs_unknown": COUNT,
     "tokens": COUNT,
 }
 BREAKDOWN = {

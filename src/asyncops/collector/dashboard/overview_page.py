@@ -50,7 +50,7 @@ async def show_overview(request: Request) -> Response:
             {"title": title, "filter": filter, "groups": _shown(groups), "more": more}
             for title, filter, groups, more in (
                 ("Tags", "tag", found.tags, ""),
-                ("Agents", "agent", found.agents, "sums of the sessions they took part in"),
+                ("Agents", "agent", found.agents, "each with what it spent itself"),
             )
         ],
         "most": [

@@ -9,6 +9,7 @@ of the collector knows of a database.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_EVEN
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -47,6 +48,7 @@ __all__ = [
     "SourceSummary",
     "Store",
     "is_refused",
+    "nano_dollars",
 ]
 
 SessionState = Literal["Running", "Success", "Fail", "Cancelled", "Indeterminate"]
@@ -95,6 +97,15 @@ def is_refused(
         and error is not None
         and error.partition(":")[0] == "HTTPStatusError"
     )
+
+
+def nano_dollars(cost: Cost) -> int | None:
+    """
+    *cost* as it is added up; None where it cannot be, because it is not in dollars.
+    """
+    if cost.currency != "USD":
+        return None
+    return int((cost.amount * 1_000_000_000).to_integral_value(ROUND_HALF_EVEN))
 
 
 @attrs.frozen(kw_only=True)
@@ -507,15 +518,21 @@ class Group:
     The sessions that have something in common, in sums.
 
     Attributes:
-        text: What they have in common: a tag, an agent, an error's fingerprint.
+        text: What they have in common: a tag, an error's fingerprint, or the agent that worked in
+            them; None for what no agent did.
         failed: How many of them ended as `Fail`.
-        cost: Nano-dollars: what these sessions cost in all, None where nobody knows of any.
+        calls: How many calls of models were made: in these sessions, or by this agent alone, as
+            all that follows.
+        cost: Nano-dollars, None where nobody knows of any call what it cost.
+        costs_unknown: How many calls nobody knows the cost of.
     """
 
-    text: str
+    text: str | None
     sessions: int
     failed: int
+    calls: int
     cost: int | None
+    costs_unknown: int
     tokens: int
 
 
@@ -528,8 +545,8 @@ class Breakdown:
         sessions: How many were looked at.
         whole: Whether these are all that started in the period.
         durations: Percentiles (50, 90, 99) of those that ended, nanoseconds; none where none did.
-        tags: Those whose sessions cost most, first.
-        agents: The same for agents. A session counts as a whole for each that took part.
+        tags: Those whose sessions cost most, first; a session counts as a whole for each.
+        agents: Those that spent most, first, each with what it spent itself.
         errors: Fingerprints of errors, those of most sessions first.
     """
 

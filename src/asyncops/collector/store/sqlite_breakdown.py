@@ -5,10 +5,13 @@ Unlike sums by day this is worked out when somebody asks, over the latest sessio
 it takes the same time however many there are.
 """
 
+# ruff: noqa: S608 - SQL is put together from texts of ours alone; whatever others say is bound
+
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -27,30 +30,52 @@ MAX_GROUPS = 10
 PERCENTILES = (50, 90, 99)
 
 _LATEST = (
-    "SELECT s.key, s.started_at, s.end_state, CASE WHEN s.costs_known THEN s.cost END,"  # noqa: S608
-    f" s.prompt_tokens + s.completion_tokens, s.tags, {ENDED_DURATION}"
+    "SELECT s.key, s.started_at, s.end_state, s.llms, CASE WHEN s.costs_known THEN s.cost END,"
+    " s.costs_unknown, s.prompt_tokens + s.completion_tokens, s.tags,"
+    f" {ENDED_DURATION}"
     " FROM sessions s INDEXED BY sessions_started"
     " WHERE s.project = ? AND s.started_at >= ? AND s.started_at < ?"
     " ORDER BY s.started_at DESC LIMIT ?"
 )
-# the sums are floats: what is told could overflow integers, and is no more exact than these are
-_LABELLED = (
-    "SELECT l.text, COUNT(*), SUM(COALESCE(s.end_state = 'Fail', 0)), SUM(s.costs_known > 0),"
-    " TOTAL(s.cost), TOTAL(s.prompt_tokens + s.completion_tokens)"
+
+
+def _sums(calls: str, spent: str) -> str:
+    """
+    SQL for the values of `_Sums` beside its text: counts of sessions `s`, and what *spent* has.
+    """
+    # floats: what is told could overflow integers, and is no more exact than these are
+    return (
+        f"COUNT(*), SUM(COALESCE(s.end_state = 'Fail', 0)), TOTAL({calls}),"
+        f" TOTAL({spent}.costs_known), TOTAL({spent}.cost), TOTAL({spent}.costs_unknown),"
+        f" TOTAL({spent}.prompt_tokens + {spent}.completion_tokens)"
+    )
+
+
+_PERIOD = "s.started_at >= :since AND s.started_at < :until"
+_ERRORS = (
+    f"SELECT l.text, {_sums('s.llms', 's')}"
     " FROM labels l CROSS JOIN session_labels sl ON sl.label = l.key"
     " CROSS JOIN sessions s ON s.key = sl.session"
-    " WHERE l.project = ? AND l.kind = ? AND sl.session >= ?"
-    " AND s.started_at >= ? AND s.started_at < ? GROUP BY 1"
+    " WHERE l.project = :project AND l.kind = 'fingerprint' AND sl.session >= :first_key"
+    f" AND {_PERIOD} GROUP BY l.key"
+)
+_AGENTS = (
+    f"SELECT (SELECT text FROM labels WHERE key = a.agent), {_sums('a.calls', 'a')}"
+    " FROM sessions s INDEXED BY sessions_started"
+    " CROSS JOIN session_agents a ON a.session = s.key"
+    f" WHERE s.project = :project AND {_PERIOD} GROUP BY a.agent"
 )
 
 
 @attrs.define
 class _Sums:
-    text: str
+    text: str | None
     sessions: int = 0
     failed: int = 0
-    priced: int = 0
+    calls: float = 0
+    priced: float = 0
     cost: float = 0
+    costs_unknown: float = 0
     tokens: float = 0
 
 
@@ -60,15 +85,16 @@ def read_breakdown(
     end = 2**63 - 1 if until is None else until
     rows = connection.execute(_LATEST, (project, since or 0, end, MAX_SESSIONS + 1)).fetchall()
     latest = rows[:MAX_SESSIONS]
-    first_key = min((row[0] for row in latest), default=0)
-    first_start = latest[-1][1] if latest else end
-
-    def labelled(kind: str) -> list[_Sums]:
-        found = connection.execute(_LABELLED, (project, kind, first_key, first_start, end))
-        return [_Sums(*row) for row in found]
-
+    asked = {
+        "project": project,
+        "since": latest[-1][1] if latest else end,
+        "until": end,
+        "first_key": min((row[0] for row in latest), default=0),
+    }
+    agents = [_Sums(*row) for row in connection.execute(_AGENTS, asked)]
+    errors = [_Sums(*row) for row in connection.execute(_ERRORS, asked)]
     # NULL where it has not ended
-    durations = sorted(row[6] for row in latest if row[6] is not None)
+    durations = sorted(row[-1] for row in latest if row[-1] is not None)
     return Breakdown(
         sessions=len(latest),
         whole=len(rows) == len(latest),
@@ -79,15 +105,15 @@ def read_breakdown(
             if durations
         },
         tags=_dearest(_by_tag(latest)),
-        agents=_dearest(labelled("agent")),
-        errors=_groups(sorted(labelled("fingerprint"), key=lambda it: (-it.sessions, it.text))),
+        agents=_dearest(agents),
+        errors=_groups(sorted(errors, key=lambda it: (-it.sessions, it.text or ""))),
     )
 
 
-def _by_tag(rows: Iterable[tuple[int, int, str | None, int | None, int, str, int]]) -> list[_Sums]:
+def _by_tag(rows: Iterable[Sequence[Any]]) -> list[_Sums]:
     found: dict[str, _Sums] = {}
     tags_of: dict[str, list[_Sums]] = {}
-    for _, _, end_state, cost, tokens, tags, _ in rows:
+    for _, _, end_state, calls, cost, costs_unknown, tokens, tags, _ in rows:
         those = tags_of.get(tags)
         if those is None:
             named = msgspec.json.decode(tags, type=list[str])
@@ -95,6 +121,8 @@ def _by_tag(rows: Iterable[tuple[int, int, str | None, int | None, int, str, int
         for sums in those:
             sums.sessions += 1
             sums.failed += end_state == "Fail"
+            sums.calls += calls
+            sums.costs_unknown += costs_unknown
             sums.tokens += tokens
             if cost is not None:
                 sums.priced += 1
@@ -103,7 +131,7 @@ def _by_tag(rows: Iterable[tuple[int, int, str | None, int | None, int, str, int
 
 
 def _dearest(found: Iterable[_Sums]) -> tuple[Group, ...]:
-    return _groups(sorted(found, key=lambda it: (-it.cost, -it.sessions, it.text)))
+    return _groups(sorted(found, key=lambda it: (-it.cost, -it.sessions, it.text or "")))
 
 
 def _groups(found: Iterable[_Sums]) -> tuple[Group, ...]:
@@ -112,7 +140,9 @@ def _groups(found: Iterable[_Sums]) -> tuple[Group, ...]:
             text=sums.text,
             sessions=sums.sessions,
             failed=sums.failed,
+            calls=int(sums.calls),
             cost=int(sums.cost) if sums.priced else None,
+            costs_unknown=int(sums.costs_unknown),
             tokens=int(sums.tokens),
         )
         for sums in list(found)[:MAX_GROUPS]

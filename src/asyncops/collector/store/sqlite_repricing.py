@@ -17,10 +17,10 @@ import msgspec
 
 from ..._events import Cost
 from ..._prices import PriceTable
-from .base import Repriced
+from .base import Repriced, nano_dollars
 from .sqlite_reader import project_key, session_key
 from .sqlite_schema import SEQ_BITS
-from .sqlite_writer import CostChange, nano_dollars
+from .sqlite_writer import CostChange
 
 __all__ = ["Found", "find_changes", "sums_of"]
 
@@ -92,8 +92,8 @@ def find_changes(
         parameters["until"] = until
         conditions.append("s.started_at < :until")
     rows = connection.execute(
-        "SELECT e.key, s.id, e.cost, e.provider, e.model, e.prompt_tokens, e.completion_tokens,"
-        " e.cached_tokens, e.reasoning_tokens, e.started_at"
+        "SELECT e.key, s.id, e.cost, e.agent, e.provider, e.model, e.prompt_tokens,"
+        " e.completion_tokens, e.cached_tokens, e.reasoning_tokens, e.started_at"
         " FROM sessions s CROSS JOIN events e"
         f" ON e.key > MAX(:after, s.key << {SEQ_BITS}) AND e.key < (s.key + 1) << {SEQ_BITS}"
         f" WHERE {' AND '.join(conditions)} AND e.kind = 'llm' AND e.state IS NOT NULL"
@@ -111,7 +111,7 @@ def find_changes(
 def _change(
     connection: sqlite3.Connection, prices: PriceTable, row: tuple[Any, ...]
 ) -> CostChange | None:
-    key, session, stored, provider, model, prompt, completion, cached, reasoning, at = row
+    key, session, stored, agent, provider, model, prompt, completion, cached, reasoning, at = row
     before = None if stored is None else _cost_decoder.decode(stored)
     if before is not None and (before.source != "computed" or before.currency != "USD"):
         return None
@@ -132,7 +132,13 @@ def _change(
     if after is None or (before is not None and before.amount == after.amount):
         return None
     return CostChange(
-        event=key, session=session, model=model, stored=stored, before=before, after=after
+        event=key,
+        session=session,
+        agent=agent,
+        model=model,
+        stored=stored,
+        before=before,
+        after=after,
     )
 
 

@@ -15,8 +15,11 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ..._events import MAX_LABEL_CHARS
+import msgspec
+
+from ..._events import MAX_LABEL_CHARS, Cost
 from ..._exceptions import StoreError
+from .base import is_refused, nano_dollars
 from .fingerprints import fingerprint
 from .sqlite_errors import unavailable
 
@@ -30,7 +33,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 8
+VERSION = 9
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -134,6 +137,20 @@ STARRED = """
 CREATE INDEX sessions_starred ON sessions (project) WHERE starred;
 """
 """Those that people starred are few."""
+
+SESSION_AGENTS = """
+CREATE TABLE session_agents (       -- those that took part
+    session INTEGER NOT NULL,
+    agent INTEGER NOT NULL,         -- a label; 0 where no agent spent it
+    calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, -- these and what follows of other events, too
+    completion_tokens INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    costs_known INTEGER NOT NULL,
+    costs_unknown INTEGER NOT NULL,
+    PRIMARY KEY (session, agent)
+) WITHOUT ROWID;
+"""
 
 TABLES = f"""
 CREATE TABLE projects (
@@ -261,6 +278,7 @@ CREATE TABLE session_models (
     PRIMARY KEY (session, model)
 ) WITHOUT ROWID;
 
+{SESSION_AGENTS}
 {TOOL_CALLS}
 {TEXTS}
 {DAYS}{DELETED}
@@ -280,6 +298,14 @@ def _total(expression: str) -> str:
     SQL for a sum over a group: SQLite's own stops with an error where hostile counts are too large.
     """
     return f"(SUM(({expression}) >> 32) << 32) + SUM(({expression}) & 4294967295)"
+
+
+def _bounded_total(expression: str) -> str:
+    """
+    SQL for a sum over a group that stops where the sums of a session do.
+    """
+    high = f"MIN(SUM(({expression}) >> 32), {(MAX_SUM >> 32) + 1})"
+    return f"MIN(({high} << 32) + SUM(({expression}) & 4294967295), {MAX_SUM})"
 
 
 MIGRATIONS = {
@@ -345,6 +371,24 @@ DROP TABLE said;
 ALTER TABLE projects ADD COLUMN annotator TEXT;
 ALTER TABLE sessions ADD COLUMN starred INTEGER NOT NULL DEFAULT 0;
 {STARRED}""",
+    8: f"""
+{SESSION_AGENTS}
+INSERT INTO session_agents SELECT e.session, COALESCE(l.key, 0), SUM(e.kind = 'llm'),
+    {_bounded_total("COALESCE(e.prompt_tokens, 0)")},
+    {_bounded_total("COALESCE(e.completion_tokens, 0)")},
+    {_bounded_total("COALESCE(e.nanos, 0)")}, COUNT(e.nanos),
+    SUM(e.nanos IS NULL AND (e.cost IS NOT NULL OR (e.kind = 'llm' AND NOT
+        is_refused(e.state, e.error, e.prompt_tokens, e.completion_tokens))))
+    FROM (
+        SELECT session, agent, kind, state, error, prompt_tokens, completion_tokens, cost,
+        nano_dollars(cost) AS nanos FROM events WHERE state IS NOT NULL
+        AND (kind = 'llm' OR COALESCE(prompt_tokens, completion_tokens, cost) IS NOT NULL)
+    ) e JOIN sessions s ON s.key = e.session
+    LEFT JOIN labels l ON l.project = s.project AND l.kind = 'agent' AND l.text = e.agent
+    GROUP BY 1, 2;
+INSERT OR IGNORE INTO session_agents SELECT sl.session, l.key, 0, 0, 0, 0, 0, 0
+    FROM labels l JOIN session_labels sl ON sl.label = l.key WHERE l.kind = 'agent';
+""",
 }
 """What makes the tables of a version those of the next."""
 
@@ -367,7 +411,9 @@ def open_writer(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     connection = None
     try:
         connection = _connect(path, busy_timeout)
-        connection.create_function("fingerprint", 1, fingerprint, deterministic=True)
+        for function, arguments in ((fingerprint, 1), (is_refused, 4), (_nano_dollars, 1)):
+            name = function.__name__.removeprefix("_")
+            connection.create_function(name, arguments, function, deterministic=True)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # or an acknowledgement would be a hope
         connection.execute("PRAGMA cache_size = -65536")
@@ -408,6 +454,13 @@ def event_id(number: int) -> str:
     What `event_number` made, as 16 hex digits again.
     """
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def _nano_dollars(cost: bytes | None) -> int | None:
+    """
+    The cost of an event, as it is stored, as it is added up.
+    """
+    return None if cost is None else nano_dollars(msgspec.json.decode(cost, type=Cost))
 
 
 def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:

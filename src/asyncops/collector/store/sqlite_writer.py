@@ -17,7 +17,6 @@ import sqlite3
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN
 from operator import attrgetter
 from typing import Any
 
@@ -42,12 +41,20 @@ from ..._events import (
 from ..._exceptions import SessionNotFoundError
 from ..._prices import PriceTable
 from ..._wire import decode, encode, label
-from .base import LEASE_SECONDS, MISSING_REASONS, Batch, Outcome, RejectedLine, is_refused
+from .base import (
+    LEASE_SECONDS,
+    MISSING_REASONS,
+    Batch,
+    Outcome,
+    RejectedLine,
+    is_refused,
+    nano_dollars,
+)
 from .fingerprints import fingerprint
 from .fold import MAX_TEXT_CHARS, Statement, StatementRecord, fold
 from .sqlite_schema import DAY, MAX_SUM, SEQ_BITS, event_number
 
-__all__ = ["CostChange", "Payload", "SQLiteWriter", "nano_dollars", "read_statements"]
+__all__ = ["CostChange", "Payload", "SQLiteWriter", "read_statements"]
 
 MAX_KNOWN_LABELS = 100_000
 """How many labels are remembered to spare looking them up."""
@@ -153,9 +160,10 @@ _UPDATE_SOURCE = (
 
 
 @attrs.define
-class _ModelSums:
+class _Spent:
     """
-    What one model was used for in one session: a row of `session_models`.
+    What one model, or one agent, used in one session: a row of `session_models` or
+    `session_agents`.
     """
 
     calls: int = 0
@@ -165,18 +173,24 @@ class _ModelSums:
     costs_known: int = 0
     costs_unknown: int = 0
 
-    def row(self) -> tuple[int, ...]:
+    def row(self, *, least: int = 0) -> tuple[int, ...]:
+        """
+        The values as they are stored.
+
+        Args:
+            least: What the cost is at least: below 0 where it is added to one.
+        """
         return (
             self.calls,
             min(self.prompt_tokens, MAX_SUM),
             min(self.completion_tokens, MAX_SUM),
-            max(min(self.cost, MAX_SUM), 0),
+            max(min(self.cost, MAX_SUM), least),
             self.costs_known,
             self.costs_unknown,
         )
 
-    def added(self, more: _ModelSums) -> _ModelSums:
-        return _ModelSums(
+    def added(self, more: _Spent) -> _Spent:
+        return _Spent(
             self.calls + more.calls,
             self.prompt_tokens + more.prompt_tokens,
             self.completion_tokens + more.completion_tokens,
@@ -235,7 +249,10 @@ class _Session:
         factory=list, init=False, metadata={"column": False}
     )
     labels: set[tuple[str, str]] = attrs.field(factory=set, init=False, metadata={"column": False})
-    models: dict[str | None, _ModelSums] = attrs.field(
+    models: dict[str | None, _Spent] = attrs.field(
+        factory=dict, init=False, metadata={"column": False}
+    )
+    spent_by: dict[str | None, _Spent] = attrs.field(
         factory=dict, init=False, metadata={"column": False}
     )
     priced: Counter[tuple[str, str, str | None]] = attrs.field(
@@ -293,31 +310,35 @@ class _Session:
         self.completion_tokens += completion
         self.cached_tokens += record.cached_tokens or 0
         self.reasoning_tokens += record.reasoning_tokens or 0
-        sums = None
-        if record.kind == "llm":
-            sums = self._of_model(record.model)
-            sums.calls += 1
+        is_call = record.kind == "llm"
+        several = [_spent_of(record.agent, self.spent_by)]
+        if is_call:
+            several.append(_spent_of(record.model, self.models))
+        for sums in several:
+            sums.calls += is_call
             sums.prompt_tokens += prompt
             sums.completion_tokens += completion
         if cost is not None or (
-            sums is not None
+            is_call
             and not is_refused(record.state, error, record.prompt_tokens, record.completion_tokens)
         ):
-            self._count_cost(sums, cost, 1)
+            self._count_cost(several, cost, 1)
 
-    def count_again(self, model: str | None, before: Cost | None, after: Cost) -> None:
+    def count_again(self, change: CostChange) -> None:
         """
-        Count that a call of *model* cost something else than was counted.
+        Count that a call cost something else than was counted.
         """
-        sums = self._of_model(model)
-        self._count_cost(sums, before, -1)
-        self._count_cost(sums, after, 1)
+        several = (
+            _spent_of(change.agent, self.spent_by),
+            _spent_of(change.model, self.models),
+        )
+        self._count_cost(several, change.before, -1)
+        self._count_cost(several, change.after, 1)
 
-    def _count_cost(self, model: _ModelSums | None, cost: Cost | None, step: int) -> None:
+    def _count_cost(self, several: Iterable[_Spent], cost: Cost | None, step: int) -> None:
         amount = None if cost is None else nano_dollars(cost)
-        for sums in (self, model):
-            if sums is None:
-                continue
+        everybody: list[_Session | _Spent] = [self, *several]
+        for sums in everybody:
             if amount is None:
                 sums.costs_unknown += step
             else:
@@ -325,12 +346,6 @@ class _Session:
                 sums.costs_known += step
         if cost is not None:
             self.priced[cost.source, cost.currency, cost.table] += step
-
-    def _of_model(self, model: str | None) -> _ModelSums:
-        sums = self.models.get(model)
-        if sums is None:
-            sums = self.models[model] = _ModelSums()
-        return sums
 
     def settle(self) -> None:
         """
@@ -350,6 +365,13 @@ class _Session:
         """
         values: tuple[Any, ...] = _session_values(self)
         return (*values, self.key)
+
+
+def _spent_of(whose: str | None, spent: dict[str | None, _Spent]) -> _Spent:
+    sums = spent.get(whose)
+    if sums is None:
+        sums = spent[whose] = _Spent()
+    return sums
 
 
 _SUMS = (
@@ -389,6 +411,7 @@ _UNSAID = (NULL,) * len(_SPENDING)
 
 
 _OF_SESSIONS = (
+    "session_agents",
     "session_labels",
     "session_models",
     "session_sources",
@@ -407,7 +430,13 @@ _DAY_SUMS = (
     "events",
     "errors",
 )
-_MODEL_SUMS = tuple(field.name for field in attrs.fields(_ModelSums))
+_SPENT = tuple(field.name for field in attrs.fields(_Spent))
+_COUNT_SPENT_BY = (
+    f"INSERT INTO session_agents VALUES (?, ?, {', '.join('?' * len(_SPENT))})"
+    " ON CONFLICT DO UPDATE SET "
+    # one that stopped at its bound goes below 0 when what it has not counted is taken back
+    + ", ".join(f"{name} = MAX(0, MIN({name} + excluded.{name}, {MAX_SUM}))" for name in _SPENT)
+)
 
 
 def _spending_row(spent: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -426,11 +455,13 @@ class CostChange:
     Attributes:
         event: Its key.
         session: Its session's id.
+        agent: The agent that asked, None where nobody says.
         stored: Its cost as it is stored, None where that is unknown; *before* is what that means.
     """
 
     event: int
     session: str
+    agent: str | None
     model: str | None
     stored: bytes | None
     before: Cost | None
@@ -691,7 +722,7 @@ class _Pass:
         session = self._session_by_key(change.event >> SEQ_BITS)
         if session is None:
             return False
-        session.count_again(change.model, change.before, change.after)
+        session.count_again(change)
         self._rows["UPDATE events SET cost = ? WHERE key = ?"].append(
             (_encoder.encode(change.after), change.event)
         )
@@ -777,8 +808,9 @@ class _Pass:
             self._store_labels(session)
             self._count_day(session)
             self._store_models(session)
+            self._store_spent_by(session)
         self._store_sums("days", ("project", "day", "end_state"), _DAY_SUMS, self._days)
-        self._store_sums("day_models", ("project", "day", "model"), _MODEL_SUMS, self._day_models)
+        self._store_sums("day_models", ("project", "day", "model"), _SPENT, self._day_models)
         self._rows[_UPDATE_SESSION] = [session.row() for session in sessions]
         self._rows[_UPDATE_SOURCE] = [source.row() for source in self._sources.values()]
         for statement, rows in self._rows.items():
@@ -877,6 +909,8 @@ class _Pass:
         for kind, count in counts.items():
             session.count(kind, count)
         session.errors += failed
+        for agent_name in agents:
+            _spent_of(agent_name, session.spent_by)  # who spent nothing took part, too
         fingerprints = {fingerprint(text) for text in errors}
         for what, texts in (
             ("name", names),
@@ -999,12 +1033,18 @@ class _Pass:
             self._add(self._day_models, (project, day, model), sums)
             rows.append((session.key, model, *sums))
 
-    def _known_models(self, session: _Session) -> dict[int, _ModelSums]:
+    def _store_spent_by(self, session: _Session) -> None:
+        rows = self._rows[_COUNT_SPENT_BY]
+        for name, more in session.spent_by.items():
+            agent = 0 if name is None else self._label(session.project_key, "agent", name)
+            rows.append((session.key, agent, *more.row(least=-MAX_SUM)))
+
+    def _known_models(self, session: _Session) -> dict[int, _Spent]:
         rows = self._execute(
-            f"SELECT model, {', '.join(_MODEL_SUMS)} FROM session_models WHERE session = ?",
+            f"SELECT model, {', '.join(_SPENT)} FROM session_models WHERE session = ?",
             (session.key,),
         )
-        return {model: _ModelSums(*sums) for model, *sums in rows}
+        return {model: _Spent(*sums) for model, *sums in rows}
 
     @staticmethod
     def _add(
@@ -1179,15 +1219,6 @@ def read_statements(connection: sqlite3.Connection, session: int) -> list[Statem
         (session,),
     )
     return [Statement(source, decode(line)) for source, line in rows]  # type: ignore[arg-type]
-
-
-def nano_dollars(cost: Cost) -> int | None:
-    """
-    *cost* as it is added up; None where it cannot be, because it is not in dollars.
-    """
-    if cost.currency != "USD":
-        return None
-    return int((cost.amount * 1_000_000_000).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _pruned(failure: Failure, depth: int = MAX_FAILURES) -> Failure:
