@@ -35,6 +35,7 @@ from asyncops.collector.dashboard.missing import REASONS
 from asyncops.collector.store.base import (
     MISSING_REASONS,
     CostSource,
+    EventColumns,
     EventDetail,
     Group,
     RejectedLine,
@@ -42,6 +43,7 @@ from asyncops.collector.store.base import (
     SessionSummary,
     Store,
 )
+from asyncops.collector.store.sqlite_schema import event_number
 
 pytestmark = pytest.mark.anyio
 
@@ -713,6 +715,42 @@ async def test_a_timeline_goes_on_where_one_was(store: Store) -> None:
     assert await store.timeline("default", SESSION, after=2**63 - 1) == ()
 
 
+async def test_columns_say_what_the_timeline_says(store: Store) -> None:
+    """
+    Column by column the same events, whatever is in their texts, ids and costs.
+    """
+    source = Source()
+    await store.add(
+        source.batch(
+            source.opens(SESSION, id="ffffffff00000001", name='open "quoted" \0 \u2028 </script>'),
+            source.does(SESSION, kind="llm", cost=Cost("0.00000123"), prompt_tokens=2**60),
+            source.does(SESSION, kind="llm", cost=Cost("7", currency="EUR"), completion_tokens=0),
+            source.does(SESSION, parent_id="ffffffff00000001", agent="\N{SNOWMAN}\n", model="m"),
+            source.does(SESSION, kind="tool", failure=Failure(type="E", message="x"), state="Fail"),
+        )
+    )
+    for after in (0, 2, 5):
+        told = await store.timeline("default", SESSION, after=after)
+        columns = await store.columns("default", SESSION, after=after)
+        assert columns == EventColumns(
+            seqs=[event.seq for event in told],
+            ids=[event_number(event.id) for event in told],
+            parents=[event.parent_id and event_number(event.parent_id) for event in told],
+            kinds=[event.kind for event in told],
+            names=[event.name for event in told],
+            agents=[event.agent for event in told],
+            states=[event.state for event in told],
+            started_at=[event.started_at for event in told],
+            ended_at=[event.ended_at for event in told],
+            models=[event.model for event in told],
+            prompt_tokens=[event.prompt_tokens for event in told],
+            completion_tokens=[event.completion_tokens for event in told],
+            costs=[event.cost and [str(event.cost.amount), event.cost.currency] for event in told],
+            errors=[event.error for event in told],
+        )
+    assert len(told) == 0
+
+
 async def test_there_is_no_event_where_there_is_none(store: Store) -> None:
     """
     Asking for an unknown event answers None, for an unknown session raises.
@@ -727,6 +765,7 @@ async def test_there_is_no_event_where_there_is_none(store: Store) -> None:
         store.timeline("default", OTHER),
         store.event("default", OTHER, "00000000000000ff"),
         store.timeline("nobody", SESSION),
+        store.columns("default", OTHER),
     ):
         with pytest.raises(SessionNotFoundError):
             await question

@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -218,7 +219,7 @@ async def everything(store: Store) -> dict[str, Any]:
 
 
 def without_seq(event: EventDetail) -> EventDetail:
-    return attrs.evolve(event, summary=attrs.evolve(event.summary, seq=0))
+    return attrs.evolve(event, summary=msgspec.structs.replace(event.summary, seq=0))
 
 
 async def events_of(store: Store, session: str) -> list[EventDetail]:

@@ -102,7 +102,7 @@ def test_a_refused_call_shows_no_unknown_cost(get: Get, program: Programs) -> No
     text = get(f"{session}?event={refused}").text
     assert 'none <span class="note">the provider refused the call' in text
     assert text.count('<td class="num">none</td>') == 1
-    assert get(f"{session}/timeline.json").json()["other_cost"] == {refused: "none"}
+    assert get(f"{session}/timeline.json").json()["other_cost"] == {"0": "none"}
     unknown = one.event("llm", "b", at=now(), model="m", prompt_tokens=3)
     one.send()
     assert "unknown: 1 call" in get(session).text
@@ -631,9 +631,12 @@ def test_the_timeline_tells_only_what_is_new(get: Get, program: Programs) -> Non
     first = get(f"/sessions/{one.session}/timeline.json").json()
     one.event("tool", "new", at=now(), parent_id=parent)
     one.send()
-    second = get(f"/sessions/{one.session}/timeline.json?after={first['seq'][-1]}").json()
+    second = get(f"/sessions/{one.session}/timeline.json?after={sum(first['seqs'])}").json()
     assert second["names"] == ["new"]
-    assert second["ids"][second["parent"][0]] == parent
+    ids = second["ids"]
+    below = 0 - second["parents"][0]
+    prefix = ids["begins"][ids["begin"][below]]
+    assert prefix + f"{sum(ids['ends'][: below + 1]):08x}" == parent
     assert len(json.dumps(second)) < 1_000
 
 

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from ..store.base import CostSource, EventSummary
 from .format import cost_of, plural
 
-__all__ = ["event_cost", "said_by", "sources_words"]
+__all__ = ["NO_COST", "event_cost", "said_by", "sources_words"]
+
+NO_COST = "none"
+"""What a call cost that was refused."""
 
 MAX_SOURCES = 4
 """How many sources of costs one session's words name."""
@@ -17,10 +20,10 @@ MAX_SOURCES = 4
 
 def event_cost(event: EventSummary) -> str:
     """
-    What an event cost; `none` for a call that was refused, `unknown` where nobody knows.
+    What an event cost; `NO_COST` for a call that was refused, `unknown` where nobody knows.
     """
     if event.cost_source is None and event.state != "Running":
-        return "none"
+        return NO_COST
     return cost_of(event.cost)
 
 

@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from ..api import event_json, session_json
 from ..store.base import EventDetail, EventSummary, SessionDetail, SessionSummary, Store
 from .chat import chat, in_chat_order
+from .columns import columns
 from .conversations import messages
 from .costs import sources_words
 from .faults import fault_groups
@@ -29,7 +30,7 @@ from .outline import outline
 from .relations import possible_attempts, self_time
 from .rendering import as_json, render
 from .spending import by_agent, by_model, by_tool
-from .timeline import columns, in_tree_order
+from .timeline import in_tree_order
 
 __all__ = [
     "delete_session",
@@ -275,7 +276,7 @@ async def give_timeline(request: Request) -> Response:
     if not (after.isascii() and after.isdecimal() and len(after) < 16):
         raise HTTPException(400, "after must be the seq of an event")
     # the events first: what the session says of itself is then never older than they are
-    events = await store.timeline(project, session_id, after=int(after))
+    events = await store.columns(project, session_id, after=int(after))
     session = (await store.session(project, session_id)).summary
     return as_json(await run_sync(lambda: columns(session, events, now=time.time_ns())))
 

@@ -33,6 +33,7 @@ from .base import (
     ApiKey,
     Batch,
     Breakdown,
+    EventColumns,
     EventDetail,
     EventMatches,
     EventPage,
@@ -49,6 +50,7 @@ from .base import (
 )
 from .changes import Changes
 from .sqlite_breakdown import read_breakdown
+from .sqlite_columns import read_columns
 from .sqlite_deletion import find_old, take_out
 from .sqlite_errors import unavailable
 from .sqlite_export import read_records
@@ -507,6 +509,9 @@ class SQLiteStore:
         self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
     ) -> tuple[EventSummary, ...]:
         return await self._read(read_timeline, project, session_id, after=after, limit=limit)
+
+    async def columns(self, project: str, session_id: str, *, after: int = 0) -> EventColumns:
+        return await self._read(read_columns, project, session_id, after=after)
 
     async def records(
         self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200

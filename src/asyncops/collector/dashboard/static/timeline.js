@@ -24,7 +24,7 @@ export class Timeline {
 
   #reach;
 
-  // Takes in columns as timeline.py makes them. Says whether anything changed.
+  // Takes in columns as columns.py makes them. Says whether anything changed.
   merge(columns) {
     if (this.events.size && columns.base !== this.base) {
       const shift = this.base - columns.base; // the owner's record came late and starts earlier
@@ -33,33 +33,37 @@ export class Timeline {
         if (event.end !== null) event.end += shift;
       }
     }
-    const changed = columns.seq.length > 0 || columns.state !== this.state || columns.end !== this.end || columns.base !== this.base;
+    const changed = columns.seqs.length > 0 || columns.state !== this.state || columns.end !== this.end || columns.base !== this.base;
     this.base = columns.base;
     this.ahead = columns.now - (Date.now() * 1000 - this.base);
     this.state = columns.state;
     this.end = columns.end;
-    const { ids } = columns;
-    for (let i = 0; i < columns.seq.length; i++) {
+    const ids = idsOf(columns.ids);
+    let [seq, end] = [0, 0];
+    for (let i = 0; i < columns.seqs.length; i++) {
+      seq += columns.seqs[i];
+      end += columns.ends[i];
+      const took = columns.took[i];
       const known = this.events.get(ids[i]);
       const event = known ?? newEvent(ids[i]);
-      event.parentId = columns.parent[i] < 0 ? null : ids[columns.parent[i]];
-      event.seq = columns.seq[i];
-      event.kind = KINDS[columns.kind[i]];
+      event.parentId = columns.parents[i] ? ids[i - columns.parents[i]] : null;
+      event.seq = seq;
+      event.kind = KINDS[columns.kinds[i]];
       event.state = STATES[columns.states[i]];
-      event.start = columns.starts[i];
-      event.end = columns.ends[i];
+      event.start = end - took; // null is 0: an open event's end is told as its start
+      event.end = took === null ? null : end;
       event.name = columns.names[columns.name[i]];
       event.agent = columns.agents[columns.agent[i]] ?? null;
       event.model = columns.models[columns.model[i]] ?? null;
       event.tokens = columns.tokens[i];
       event.cost = columns.cost[i];
-      event.otherCost = columns.other_cost[event.id] ?? null;
-      event.error = columns.error[event.id] ?? null;
+      event.otherCost = columns.other_cost[i] ?? null;
+      event.error = columns.error[i] ?? null;
       if (!known) this.events.set(event.id, event);
-      if (event.seq > this.seq) this.seq = event.seq;
     }
+    this.seq = Math.max(this.seq, seq); // they come in order
     if (changed) this.#measure();
-    if (columns.seq.length) this.#nest();
+    if (columns.seqs.length) this.#nest();
     return changed;
   }
 
@@ -277,6 +281,12 @@ export function criticalPath(timeline) {
 
 export function isFailed(event) {
   return event.state === "Fail" || event.kind === "error";
+}
+
+// Ids as columns.py tells them: how they begin, and the number that follows.
+function idsOf({ begins, begin, ends }) {
+  let number = 0;
+  return begin.map((place, i) => begins[place] + (number += ends[i]).toString(16).padStart(8, "0"));
 }
 
 // All that will ever be said of an event: objects that get their fields one by one are slow.
