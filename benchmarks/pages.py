@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import attrs
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 from asyncops import _ids
 from asyncops._events import EndState, EventRecord, SessionEndedRecord, SessionRecord
@@ -28,6 +26,7 @@ from asyncops._wire import Encoder, encode, number_line
 
 from .harness import Effort, Figure, Report, figure
 from .load import Serving, serving
+from .visits import Seen, chromium, new_page, spread, visit
 
 __all__ = ["run"]
 
@@ -44,35 +43,6 @@ CALLS = {Effort.QUICK: 10, Effort.FULL: 40}
 
 WORD = "refund"
 """What is searched for."""
-
-WATCH = """
-addEventListener("DOMContentLoaded", () => {
-  window.shift = 0;
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) window.shift += entry.value;
-  }).observe({type: "layout-shift", buffered: true});
-  const look = () => {
-    if (document.querySelector(SELECTOR)) {
-      setTimeout(() => window.painted = performance.now());  // after this frame
-    } else requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-});
-"""
-
-SEEN = """
-() => {
-  const [page] = performance.getEntriesByType("navigation");
-  const fetched = performance.getEntriesByType("resource");
-  return {
-    server: page.responseStart - page.requestStart,
-    painted: window.painted,
-    bytes: [page, ...fetched].reduce((sum, it) => sum + it.transferSize, 0),
-    requests: 1 + fetched.length,
-    shift: window.shift,
-  };
-}
-"""
 
 WATCH_LIVE = """
 window.appeared = {};
@@ -115,28 +85,12 @@ LIVE = (
 )
 
 
-@attrs.frozen
-class Seen:
-    """
-    What one visit was like: milliseconds, bytes, and the sum of what moved.
-    """
-
-    server: float
-    painted: float
-    bytes: int
-    requests: int
-    shift: float
-
-
 def run(effort: Effort, directory: str) -> Report:
     database = Path(directory, "collector.db")
     _fill(database, *HISTORY[effort])
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise RuntimeError("no Chromium is installed")
     figures: dict[str, Figure] = {}
     rows: list[Sequence[str]] = []
-    with serving(database) as collector, sync_playwright() as playwright:
+    with serving(database) as collector, chromium() as browser:
         pages = {
             "sessions": ("/", ".sessions tbody tr"),
             f"search for `{WORD}`": (f"/?q={WORD}", ".sessions tbody tr"),
@@ -145,22 +99,18 @@ def run(effort: Effort, directory: str) -> Report:
         for length in LENGTHS[effort]:
             path = f"/sessions/{_session(collector, length)}"
             pages[f"session of {length:,} events"] = (path, "#canvas .row")
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
         for name, (path, selector) in pages.items():
-            seen = [_visit(browser, collector.url + path, selector) for _ in range(VISITS[effort])]
+            seen = [visit(browser, collector.url + path, selector) for _ in range(VISITS[effort])]
             rows.append((name, *_cells(seen)))
             short = name.replace("session of ", "").replace(" events", "").replace(",", "")
             figures |= _figures(short.partition(" ")[0], seen)
         waits = _live(browser, collector, CALLS[effort])
-        browser.close()
     figures["pages.live"] = figure(waits, "ms")
     rows.append(
         (
             "a call, live",
             "-",
-            f"{min(waits):,.0f} / {_p50(waits):,.0f} / {_p95(waits):,.0f}",
+            spread(waits),
             "-",
             "-",
             "-",
@@ -232,23 +182,6 @@ def _session(collector: Serving, length: int) -> str:
     return session
 
 
-def _visit(browser: Browser, url: str, selector: str) -> Seen:
-    page = _page(browser, WATCH.replace("SELECTOR", repr(selector)))
-    page.goto(url)
-    page.wait_for_function("() => window.painted")
-    fetched = page.evaluate(SEEN)
-    page.wait_for_timeout(300)  # whatever moves does so now
-    seen = Seen(**{**fetched, "shift": page.evaluate("window.shift")})
-    page.context.close()
-    return seen
-
-
-def _page(browser: Browser, script: str, *, height: int = 900) -> Page:
-    context = browser.new_context(viewport={"width": 1440, "height": height})
-    context.add_init_script(script)
-    return context.new_page()
-
-
 def _live(browser: Browser, collector: Serving, calls: int) -> list[float]:
     """
     Milliseconds from the return of each call to its bar.
@@ -264,7 +197,7 @@ def _live(browser: Browser, collector: Serving, calls: int) -> list[float]:
         assert program.stdout is not None
         session = program.stdout.readline().strip()
         _wait_for(collector, session)
-        page = _page(browser, WATCH_LIVE, height=2_400)  # every row has its place
+        page = new_page(browser, WATCH_LIVE, height=2_400)  # every row has its place
         page.goto(f"{collector.url}/sessions/{session}")
         page.wait_for_load_state("load")
         print(file=program.stdin, flush=True)
@@ -284,10 +217,9 @@ def _wait_for(collector: Serving, session: str) -> None:
 
 
 def _cells(seen: Sequence[Seen]) -> Sequence[str]:
-    server, painted = ([getattr(one, name) for one in seen] for name in ("server", "painted"))
     return (
-        f"{min(server):,.1f} / {_p50(server):,.1f} / {_p95(server):,.1f}",
-        f"{min(painted):,.0f} / {_p50(painted):,.0f} / {_p95(painted):,.0f}",
+        spread([one.server for one in seen], 1),
+        spread([one.painted for one in seen]),
         f"{statistics.median(one.bytes for one in seen) / 1e3:,.0f}",
         str(max(one.requests for one in seen)),
         f"{max(one.shift for one in seen):.3f}",
@@ -302,11 +234,3 @@ def _figures(name: str, seen: Sequence[Seen]) -> Mapping[str, Figure]:
         f"pages.{name}.requests": figure((one.requests for one in seen), ""),
         f"pages.{name}.shift": figure((one.shift for one in seen), ""),
     }
-
-
-def _p50(values: Sequence[float]) -> float:
-    return statistics.median(values)
-
-
-def _p95(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=20, method="inclusive")[-1]
