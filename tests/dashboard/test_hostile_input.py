@@ -14,6 +14,7 @@ from windows import Window
 
 from asyncops._events import Cost, Failure
 from asyncops.collector.dashboard.session_page import VIEWS
+from asyncops.collector.headers import content_policy
 
 MARKUP = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>"
@@ -294,6 +295,36 @@ def test_only_web_addresses_become_links(get: Get, program: Programs, video: str
     assert "<dt>Video</dt>" in text
     assert "Not a web address, so not a link" in text
     assert 'target="_blank"' not in text
+    assert "<video" not in text
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        "https://user:secret@videos.example/run.mp4",
+        "https://videos.example;script-src/run.mp4",
+        "https://videos.example,*/run.mp4",
+        "https://'unsafe-inline'/run.mp4",
+        "https://*/run.mp4",
+        "https://videos.example:port/run.mp4",
+        "https://videos.example:99999/run.mp4",
+        "https://[::1]/run.mp4",
+        "https://vidéos.example/run.mp4",
+        "https://videos.example/run.html?x.mp4#.mp4",
+    ],
+)
+def test_what_a_policy_must_not_name_is_not_played(get: Get, program: Programs, video: str) -> None:
+    """
+    A web address that is odd, or no video's, is a link at most, and the page's policy as always.
+    """
+    one = program()
+    one.begin("x", at=now())
+    one.film(video, at=now())
+    one.send()
+    page = get(f"/sessions/{one.session}")
+    assert "<dt>Video</dt>" in page.text
+    assert "<video" not in page.text
+    assert page.headers["content-security-policy"] == content_policy()
 
 
 def test_absurd_sizes_are_bounded(get: Get, program: Programs) -> None:

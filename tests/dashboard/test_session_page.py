@@ -49,6 +49,42 @@ def test_the_head_tells_everything_about_the_session(get: Get, program: Programs
     assert f'href="/api/sessions/{story.program.session}"' in text
 
 
+@pytest.mark.browser
+def test_a_video_is_asked_for_when_somebody_plays_it(window: Window, program: Programs) -> None:
+    """
+    Nothing of it is fetched before, and then from nowhere but its origin; what looks like markup in
+    its address stays an address.
+    """
+    one = program()
+    begin(one, "filmed", at=now())
+    address = "https://videos.example/run%201/a.WEBM?x=\"'><b onclick=__xss('video')>&amp;#t=2"
+    one.film(address.replace(" ", "+"), at=now())
+    one.end("Success", at=now())
+    one.send()
+    page = window.open(f"/sessions/{one.session}?view=tree")
+    page.context.route("https://*.example/**", lambda route: route.fulfill(body=""))
+    video = page.locator("#video video")
+    expect(video).to_be_hidden()
+    page.locator("#video > summary").click()
+    expect(video).to_be_visible()
+    expect(page.locator("#video")).to_contain_text("https://videos.example")
+    assert video.evaluate("(it) => it.readyState") == 0
+    assert window.faults == []
+    with page.expect_request("https://videos.example/run%201/a.WEBM?**") as asked:
+        video.focus()
+        page.keyboard.press("Space")
+    assert asked.value.resource_type == "media"
+    page.wait_for_function("() => document.querySelector('#video video').error")  # it is empty
+    elsewhere = [fault for fault in window.faults if fault.startswith("request to elsewhere:")]
+    assert len(elsewhere) == 1
+    page.evaluate(
+        "new Promise((end) => { addEventListener('securitypolicyviolation', end);"
+        " new Audio('https://others.example/a.mp4').load(); })"
+    )
+    assert "against the policy: media-src" in window.faults[-1]
+    window.faults.clear()
+
+
 def test_a_computed_cost_names_its_price_table(get: Get, program: Programs) -> None:
     """
     Where the cost comes from is said, and how many calls did not tell it.

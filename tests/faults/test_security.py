@@ -31,7 +31,8 @@ import asyncops
 from asyncops._client import destination
 from asyncops._directory import journals, make_private, set_aside
 from asyncops._recovery import recover
-from asyncops.collector.app import SECURITY_HEADERS, CollectorSettings
+from asyncops.collector.app import CollectorSettings
+from asyncops.collector.headers import SECURITY_HEADERS
 from asyncops.collector.server import EmbeddedCollector
 
 KEY = "canary-key-5b8e1f0a"

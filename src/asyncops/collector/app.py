@@ -27,6 +27,7 @@ from .._prices import PriceTable, own_prices
 from . import api, auth, exports, openapi, streams
 from .dashboard.rendering import error_page
 from .dashboard.routes import routes as pages
+from .headers import SECURITY_HEADERS
 from .ingest import records
 from .ingest.records import IngestLimits, Intake
 from .store.sqlite import SQLiteStore
@@ -34,20 +35,6 @@ from .store.sqlite import SQLiteStore
 __all__ = ["DEFAULT_PORT", "CollectorSettings", "create_app", "default_database"]
 
 DEFAULT_PORT = 4319
-
-SECURITY_HEADERS = {
-    # nothing foreign and nothing inline: what a program records can become text and no more
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-        " form-action 'self'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # not "no-referrer": with that, browsers hide from ourselves, too, where a form comes from
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 RETRY_SOON = {"Retry-After": "1"}

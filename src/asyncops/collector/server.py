@@ -23,7 +23,8 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .._exceptions import ConfigurationError
-from .app import SECURITY_HEADERS, CollectorSettings, create_app
+from .app import CollectorSettings, create_app
+from .headers import SECURITY_HEADERS
 
 __all__ = ["EmbeddedCollector", "serve"]
 

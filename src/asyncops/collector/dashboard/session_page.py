@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..api import event_json, session_json
+from ..headers import content_policy
 from ..store.base import EventDetail, EventSummary, SessionDetail, SessionSummary, Store
 from .chat import chat, in_chat_order
 from .columns import columns
@@ -31,6 +32,7 @@ from .relations import possible_attempts, self_time
 from .rendering import as_json, render
 from .spending import by_agent, by_model, by_tool
 from .timeline import in_tree_order
+from .video import playable
 
 __all__ = [
     "delete_session",
@@ -74,14 +76,19 @@ async def show_session(request: Request) -> Response:
     head = await _head(request)
     event_id = request.query_params.get("event")
     view = request.query_params.get("view", "waterfall")
+    video = playable(head["session"].video)
     context = {
         **head,
+        "video": video,
         "page": "sessions",
         "views": VIEWS,
         **(await _view(request, head["detail"], view)),
         **(await _event(request, head["session"], event_id) if event_id else {"event_id": None}),
     }
-    return render(request, "session.html", context)
+    response = render(request, "session.html", context)
+    if video is not None:
+        response.headers["Content-Security-Policy"] = content_policy(media=video.origin)
+    return response
 
 
 async def show_session_view(request: Request) -> Response:
