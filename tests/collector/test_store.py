@@ -1663,7 +1663,7 @@ async def test_tells_those_who_watch(store: Store) -> None:
     source, stranger = Source(1), Source(2, project="elsewhere")
     with (
         store.changes.watch("default") as everything,
-        store.changes.watch("default", session=OTHER) as one,
+        store.changes.watch("default", sessions=(OTHER,)) as one,
     ):
         await store.add(stranger.batch(stranger.starts(SESSION)))
         await store.add(source.batch(source.starts(SESSION)))

@@ -170,6 +170,34 @@ async def test_tells_of_one_session_what_is_new_and_changed(
         assert (kind, session["state"]) == ("session", "Success")
 
 
+async def test_tells_no_more_than_that_something_changed(
+    collector: EmbeddedCollector, post: Posting
+) -> None:
+    """
+    A brief stream tells when it told of a change, of some sessions alone if it is asked to; what
+    changed after its reader looked is told at once.
+    """
+    source = Source()
+    looked = time.time_ns() // 1_000
+    await post(source, source.starts(SESSION))
+    async with (
+        listening(collector, f"/api/stream?brief=1&seen={looked}") as late,
+        listening(collector, f"/api/stream?brief=1&seen={time.time_ns() // 1_000}") as everything,
+        listening(collector, f"/api/stream?brief=1&ids={OTHER}") as other,
+    ):
+        assert (await late.next())[0] == "changed"
+        await post(source, source.does(SESSION))
+        kind, _, data = await everything.next()
+        assert kind == "changed"
+        assert looked < data["at"] <= time.time_ns() // 1_000
+        await post(source, source.starts(OTHER))
+        assert (await other.next())[2]["at"] > data["at"]
+        assert await other.all_for(0.1) == []
+    async with httpx.AsyncClient(base_url=collector.url, trust_env=False) as http:
+        for wrong in ("brief=1&seen=soon", "ids=" + ",".join(map(str, range(101)))):
+            assert (await http.get(f"/api/stream?{wrong}")).status_code == 400
+
+
 @pytest.mark.parametrize("how", ["after", "last-event-id"])
 async def test_goes_on_where_a_reader_was(
     collector: EmbeddedCollector, post: Posting, how: str
@@ -287,6 +315,7 @@ async def called(app: Any, path: str) -> AsyncIterator[Iterator[bytes]]:
     """
     The parts of the body that *app* sends for *path*, without a server in between.
     """
+    path, _, query = path.partition("?")
     told, tell = anyio.create_memory_object_stream[bytes](100)
     gone = anyio.Event()
 
@@ -302,7 +331,7 @@ async def called(app: Any, path: str) -> AsyncIterator[Iterator[bytes]]:
         "type": "http",
         "method": "GET",
         "path": path,
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(b"host", b"localhost")],
         "client": ("127.0.0.1", 1),
         "scheme": "http",
@@ -343,6 +372,11 @@ async def test_tells_of_a_session_that_fell_silent(tmp_path: Path, clock: Clock)
                 part = await parts(told, b'"Indeterminate"')
                 assert part.startswith(b"event: session\n")
                 assert b'"process died"' in part
+        clock.now = START
+        async with called(app, "/api/stream?brief=1") as told:
+            await parts(told, b"retry: ")
+            clock.passes(31)
+            await parts(told, b"event: changed\n")
         assert app.state.streams.open == 0
     finally:
         await store.aclose()

@@ -27,6 +27,7 @@ from .._prices import PriceTable, own_prices
 from . import api, auth, exports, openapi, streams
 from .dashboard.rendering import error_page
 from .dashboard.routes import routes as pages
+from .dashboard.shared import Shared
 from .headers import SECURITY_HEADERS
 from .ingest import records
 from .ingest.records import IngestLimits, Intake
@@ -139,6 +140,7 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
     app.state.streams = streams.Streams(settings.max_streams)
     app.state.keys = auth.Keys()
     app.state.visitors = auth.Visitors()
+    app.state.shared = Shared()
     return app
 
 

@@ -416,7 +416,12 @@ DOCUMENT: Schema = {
             _object(PRUNED),
         ),
         "/api/stream": _get(
-            "Server-sent events as sessions change", TEXT, media_type="text/event-stream"
+            "Server-sent events as sessions change",
+            TEXT,
+            _asked("ids", TEXT),
+            _asked("brief", {"type": "string", "enum": ["1"]}),
+            _asked("seen", {"type": "string", "pattern": "^[0-9]{1,16}$"}),
+            media_type="text/event-stream",
         ),
         "/healthz": _get("Whether it is well", _object({"status": TEXT, "service": TEXT})),
         "/metrics": _get("Counters for Prometheus", TEXT, media_type="text/plain"),

@@ -7,9 +7,10 @@ intermediate looks and nothing else. Whatever it holds is bounded, and it ends w
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import anyio
 import attrs
@@ -27,6 +28,9 @@ __all__ = ["Streams", "routes"]
 
 COALESCE_SECONDS = 0.25
 """How long a stream rests after it told of changes."""
+
+MAX_WATCHED = 100
+"""How many sessions one stream can be asked to tell of alone."""
 
 SEND_SECONDS = 30.0
 """How long a reader may take nothing before its stream is ended."""
@@ -153,12 +157,16 @@ async def watch_sessions(request: Request) -> Response:
     store: Store = request.app.state.store
     streams: Streams = request.app.state.streams
     project: str = request.state.project
+    only = _only(request)
+    if request.query_params.get("brief") == "1":
+        return EventStream(
+            streams, functools.partial(_tell_briefly, store, streams, project, only, _seen(request))
+        )
 
     async def tell(teller: Teller) -> None:
-        with store.changes.watch(project) as watcher:
+        with store.changes.watch(project, sessions=only) as watcher:
             await teller.opening()
-            query = SessionQuery(states=("Running",), limit=MAX_RUNNING)
-            running = {summary.id for summary in (await store.sessions(project, query)).sessions}
+            running = await _running(store, project, only)
             checked_at = time.monotonic()
             while not watcher.closed:
                 changed = await watcher.changed(timeout=streams.recheck)
@@ -176,6 +184,44 @@ async def watch_sessions(request: Request) -> Response:
                     await anyio.sleep(COALESCE_SECONDS)
 
     return EventStream(streams, tell)
+
+
+async def _tell_briefly(
+    store: Store,
+    streams: Streams,
+    project: str,
+    only: Collection[str] | None,
+    seen: int | None,
+    teller: Teller,
+) -> None:
+    """
+    Tell that something changed, and when that was told: whoever reads later than that sees it.
+    """
+    with store.changes.watch(project, sessions=only) as watcher:
+        await teller.opening()
+        running = await _running(store, project, only)
+        checked_at = time.monotonic()
+        told: set[str] = set()
+        late = seen is not None and store.changes.last_at(project) > seen
+        while not watcher.closed:
+            changed = await watcher.changed(timeout=0 if late else streams.recheck)
+            told |= set(changed)
+            given_up: set[str] = set()
+            if time.monotonic() - checked_at >= streams.recheck:
+                ran, running = running, await _running(store, project, only)
+                given_up = ran - running - told
+                told.clear()
+                checked_at = time.monotonic()
+            if changed or given_up or late:
+                late = False
+                await teller.event("changed", {"at": time.time_ns() // 1_000})
+                await anyio.sleep(COALESCE_SECONDS)
+            await teller.keep_alive()
+
+
+async def _running(store: Store, project: str, only: Collection[str] | None) -> set[str]:
+    query = SessionQuery(states=("Running",), ids=tuple(only or ()), limit=MAX_RUNNING)
+    return {summary.id for summary in (await store.sessions(project, query)).sessions}
 
 
 async def _summaries(store: Store, project: str, wanted: Iterable[str]) -> list[SessionSummary]:
@@ -207,7 +253,7 @@ async def watch_session(request: Request) -> Response:
     async def tell(teller: Teller) -> None:
         seq = after
         shown = None
-        with store.changes.watch(project, session=session_id) as watcher:
+        with store.changes.watch(project, sessions=(session_id,)) as watcher:
             await teller.opening()
             while not watcher.closed:
                 while events := await store.timeline(
@@ -224,6 +270,28 @@ async def watch_session(request: Request) -> Response:
                     await anyio.sleep(COALESCE_SECONDS)
 
     return EventStream(streams, tell)
+
+
+def _only(request: Request) -> Collection[str] | None:
+    """
+    The sessions that are to be told of; None for all.
+    """
+    ids = frozenset(filter(None, request.query_params.get("ids", "").split(",")))
+    if len(ids) > MAX_WATCHED:
+        raise HTTPException(400, f"ids can name {MAX_WATCHED} sessions at most")
+    return ids or None
+
+
+def _seen(request: Request) -> int | None:
+    """
+    When the reader has last looked, nanoseconds since the epoch; None if it does not say.
+    """
+    text = request.query_params.get("seen")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16):
+        raise HTTPException(400, "seen must be microseconds since the epoch")
+    return int(text) * 1_000
 
 
 def _after(request: Request) -> int:

@@ -5,6 +5,7 @@ routes.py         which address shows what; `routes()` is what the collector cal
 sessions_page.py  session_page.py  compare_page.py  overview_page.py      what each page shows
 sign_in_page.py   keys_page.py         who may look, and the keys that open it
 rendering.py      templates, answers for people and for scripts
+shared.py         what is made once for all who look at it at the same time
 forms.py          what forms bring
 filters.py        the list's filters as they stand in an address
 timeline.py       a session's events as a tree, and as columns for the page's own module

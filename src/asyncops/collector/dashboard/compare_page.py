@@ -4,7 +4,6 @@ Sessions side by side: what they have in common, and in what they differ.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import anyio.to_thread
 import attrs
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -21,10 +21,11 @@ from .alignment import AlignedRow, align
 from .conversations import messages
 from .filters import address_of
 from .format import compact, count, dollars, duration
-from .rendering import render
+from .rendering import as_html, render
+from .shared import Shared
 from .word_diff import word_diff
 
-__all__ = ["show_compare"]
+__all__ = ["show_compare", "show_compared"]
 
 LEAST, MOST = 2, 4
 """How many sessions can be compared at once."""
@@ -54,35 +55,91 @@ TEXTS = {
 """What is compared word by word."""
 
 
+@attrs.frozen(kw_only=True)
+class _Asked:
+    """
+    What an address asks for.
+
+    Attributes:
+        step: The place that is unfolded, by its name; "" for none.
+        only: Whether only places are shown in which the sessions differ.
+        start: The first place shown.
+    """
+
+    ids: tuple[str, ...]
+    step: str
+    only: bool
+    start: int
+
+    @classmethod
+    def by(cls, request: Request) -> _Asked:
+        query = request.query_params
+        given = [id for text in query.getlist("ids") for id in text.split(",")]
+        after = query.get("after", "0")
+        return cls(
+            ids=tuple(dict.fromkeys(filter(None, given))),
+            step=query.get("step") or "",
+            only=query.get("only") == "differences",
+            start=int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0,
+        )
+
+    @property
+    def is_some(self) -> bool:
+        return LEAST <= len(self.ids) <= MOST
+
+    def address(self, **more: object) -> str:
+        """
+        The address of the same, but for what *more* says.
+        """
+        said = {"only": "differences" if self.only else "", "after": str(self.start or "")} | more
+        return _address(self.ids, **said)
+
+
 async def show_compare(request: Request) -> Response:
-    given = request.query_params.getlist("ids")
-    ids = list(dict.fromkeys(filter(None, (id for text in given for id in text.split(",")))))
-    step = request.query_params.get("step") or ""
-    only = request.query_params.get("only") == "differences"
-    after = request.query_params.get("after", "0")
-    start = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
-    if len(given) > 1:  # the list's form without a script
-        return RedirectResponse("/compare" + _address(ids), 303)
-    context: dict[str, Any] = {"page": "sessions", "letters": LETTERS}
-    if not LEAST <= len(ids) <= MOST:
-        context["sessions"] = ()
-        return render(request, "compare.html", context, 400 if ids else 200)
+    asked = _Asked.by(request)
+    if len(request.query_params.getlist("ids")) > 1:  # the list's form without a script
+        return RedirectResponse("/compare" + _address(asked.ids), 303)
+    context: dict[str, Any] = {"page": "sessions", "letters": LETTERS, "sessions": ()}
+    if asked.is_some:
+        context |= await _compared(request, asked)
+    status = 200 if asked.is_some or not asked.ids else 400
+    return render(request, "compare.html", context, status)
+
+
+async def show_compared(request: Request) -> Response:
+    """
+    What changes of the comparison alone, for pages that follow it.
+    """
+    asked = _Asked.by(request)
+    if not asked.is_some:
+        raise HTTPException(400, "Two to four sessions can be compared.")
+    shared: Shared = request.app.state.shared
+
+    async def make() -> bytes:
+        context = {"letters": LETTERS, **(await _compared(request, asked))}
+        return bytes(render(request, "_compare.html", context).body)
+
+    return as_html(await shared.get(("compare", request.state.project, asked), make))
+
+
+async def _compared(request: Request, asked: _Asked) -> dict[str, Any]:
     store: Store = request.app.state.store
     project = request.state.project
+    ids = asked.ids
+    now = time.time_ns()
     sessions = [(await store.session(project, id)).summary for id in ids]
     named = await store.participants(project, ids)
     compared = [await _events(store, session) for session in sessions]
     rows, places = await anyio.to_thread.run_sync(_side_by_side, compared)
     different = [place for place in places if place["differs"]]
-    shown = different if only else places
-    now = time.time_ns()
+    shown = different if asked.only else places
     facts = [
         *_facts(sessions, now),
         _fact("Agents", [", ".join(sorted(named[id].agents)) for id in ids]),
         _fact("Models", [", ".join(sorted(named[id].models)) for id in ids]),
         _fact("Tags", [", ".join(session.tags[:MAX_TAGS]) for session in sessions]),
     ]
-    opened = next((row for row in rows if _step(row) == step), None)
+    opened = next((row for row in rows if _step(row) == asked.step), None)
     texts: list[dict[str, Any]] = []
     if opened is not None:
         details = [
@@ -90,26 +147,26 @@ async def show_compare(request: Request) -> Response:
             for session, event in zip(sessions, opened.events, strict=True)
         ]
         texts = await anyio.to_thread.run_sync(_texts, details)
-    context |= {
+    last = asked.start + ROWS
+    return {
         "sessions": sessions,
         "facts": [fact for fact in facts if fact["tells"]],
-        "places": shown[start : start + ROWS],
-        "start": start,
-        "following": start + ROWS if len(shown) > start + ROWS else None,
+        "places": shown[asked.start : last],
+        "start": asked.start,
+        "following": last if len(shown) > last else None,
         "all": len(places),
         "different": len(different),
-        "only": only,
+        "only": asked.only,
         "whole": all(session.events <= MAX_EVENTS for session in sessions),
         "most_events": MAX_EVENTS,
         "opened": opened,
         "texts": texts,
         "address": _address(ids),
         "address_of_differences": _address(ids, only="differences"),
-        "address_with": functools.partial(
-            _address, ids, only="differences" if only else "", after=str(start or "")
-        ),
+        "address_with": asked.address,
+        "here": asked.address(step=asked.step),
+        "now_ns": now,
     }
-    return render(request, "compare.html", context)
 
 
 def _address(ids: Sequence[str], **more: object) -> str:

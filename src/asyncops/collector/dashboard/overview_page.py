@@ -19,9 +19,10 @@ from ..store.base import Group, Overview, SessionSort, Store
 from . import charts
 from .filters import Range, address_of, has_blanks
 from .format import NANOS_PER_DAY, compact, day_of, dollars
-from .rendering import render
+from .rendering import as_html, render
+from .shared import Shared
 
-__all__ = ["show_overview"]
+__all__ = ["show_overview", "show_overview_sums"]
 
 MOST: tuple[tuple[str, SessionSort], ...] = (("Slowest", "duration"), ("Dearest", "cost"))
 
@@ -32,19 +33,39 @@ MOST_SESSIONS = 5
 async def show_overview(request: Request) -> Response:
     if has_blanks(request.query_params):
         return RedirectResponse("/overview" + address_of(request.query_params.multi_items()), 303)
-    store: Store = request.app.state.store
-    now = time.time_ns()
-    wanted = Range.from_query(request.query_params, now=now)
+    wanted = Range.from_query(request.query_params, now=time.time_ns())
     context: dict[str, Any] = {"page": "overview", "range": wanted, "problem": None}
     try:
-        query = session_query(wanted.query)
+        context |= await _overview(request, wanted)
     except HTTPException as error:
         context["problem"] = error.detail
         return render(request, "overview.html", context, 400)
+    return render(request, "overview.html", context)
+
+
+async def show_overview_sums(request: Request) -> Response:
+    """
+    What changes of the overview alone, for pages that follow it.
+    """
+    wanted = Range.from_query(request.query_params, now=time.time_ns())
+    shared: Shared = request.app.state.shared
+
+    async def make() -> bytes:
+        context = {"range": wanted, **(await _overview(request, wanted))}
+        return bytes(render(request, "_overview.html", context).body)
+
+    key = ("overview", request.state.project, wanted.since, wanted.until)
+    return as_html(await shared.get(key, make))
+
+
+async def _overview(request: Request, wanted: Range) -> dict[str, Any]:
+    store: Store = request.app.state.store
+    query = session_query(wanted.query)
     project = request.state.project
+    now = time.time_ns()
     overview = await store.overview(project, since=query.since, until=query.until)
     found = await store.breakdown(project, since=query.since, until=query.until)
-    context |= {
+    return {
         "found": found,
         "groups": [
             {"title": title, "filter": filter, "groups": _shown(groups), "more": more}
@@ -72,7 +93,6 @@ async def show_overview(request: Request) -> Response:
         "models": _models(overview),
         "now_ns": now,
     }
-    return render(request, "overview.html", context)
 
 
 def _shown(groups: Sequence[Group]) -> list[dict[str, Any]]:

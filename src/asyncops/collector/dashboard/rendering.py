@@ -39,7 +39,7 @@ from .markdown import markdown_html
 from .missing import missing_words
 from .payloads import json_html, text_html
 
-__all__ = ["View", "as_json", "assets", "environment", "error_page", "page", "render"]
+__all__ = ["View", "as_html", "as_json", "assets", "environment", "error_page", "page", "render"]
 
 HERE = Path(__file__).parent
 
@@ -122,6 +122,13 @@ def page(view: View) -> View:
             return error_page(request, 503, str(error))
 
     return answer
+
+
+def as_html(html: bytes) -> HTMLResponse:
+    """
+    *html*, which `render` made, as an answer.
+    """
+    return HTMLResponse(html, headers={"Cache-Control": "no-store"})
 
 
 def as_json(value: Any) -> Response:

@@ -12,9 +12,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from .annotations_page import annotate_session
-from .compare_page import show_compare
+from .compare_page import show_compare, show_compared
 from .keys_page import make_key, revoke_key, show_keys
-from .overview_page import show_overview
+from .overview_page import show_overview, show_overview_sums
 from .rendering import View, assets, page
 from .session_page import (
     delete_session,
@@ -42,7 +42,9 @@ def routes() -> list[BaseRoute]:
         "/": show_sessions,
         "/fragments/sessions": show_session_rows,
         "/compare": show_compare,
+        "/fragments/compare": show_compared,
         "/overview": show_overview,
+        "/fragments/overview": show_overview_sums,
         "/keys": show_keys,
         "/sign-in": show_form,
         session_page: show_session,

@@ -8,7 +8,8 @@ nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
+        self._last: dict[str, int] = {}
         self._closed = False
 
     def publish(self, project: str, sessions: Iterable[str]) -> None:
@@ -34,14 +36,22 @@ class Changes:
         Tell everybody who watches *project* that *sessions* changed.
         """
         sessions = tuple(sessions)
+        if sessions:
+            self._last[project] = time.time_ns()
         for watcher in self._watchers:
             watcher.notice(project, sessions)
 
-    def watch(self, project: str, *, session: str | None = None) -> Watcher:
+    def last_at(self, project: str) -> int:
         """
-        Watch *project*, or one of its sessions, for as long as the block lasts.
+        When something of *project* changed last, nanoseconds since the epoch; 0 for not yet.
         """
-        return Watcher(self._watchers, project, session, closed=self._closed)
+        return self._last.get(project, 0)
+
+    def watch(self, project: str, *, sessions: Collection[str] | None = None) -> Watcher:
+        """
+        Watch *project*, or some of its sessions, for as long as the block lasts.
+        """
+        return Watcher(self._watchers, project, sessions, closed=self._closed)
 
     def close(self) -> None:
         """
@@ -58,12 +68,17 @@ class Watcher:
     """
 
     def __init__(
-        self, among: set[Watcher], project: str, session: str | None, *, closed: bool
+        self,
+        among: set[Watcher],
+        project: str,
+        sessions: Collection[str] | None,
+        *,
+        closed: bool,
     ) -> None:
         self.closed = closed
         self._among = among
         self._project = project
-        self._session = session
+        self._sessions = sessions
         self._pending: dict[str, None] = {}
         self._woken = anyio.Event()
         if closed:
@@ -85,7 +100,7 @@ class Watcher:
         if project != self._project:
             return
         for session in sessions:
-            if self._session is None or session == self._session:
+            if self._sessions is None or session in self._sessions:
                 self._pending[session] = None
                 self._woken.set()
         while len(self._pending) > MAX_PENDING:

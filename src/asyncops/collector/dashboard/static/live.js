@@ -3,7 +3,7 @@
 const POLL_MILLIS = 3000;
 const RETRY_STREAM_MILLIS = 30000;
 
-// Calls `on[name]()` for each event of that name in the stream at `url()`, and `on.refresh()`
+// Calls `on[name](data)` for each event of that name in the stream at `url()`, and `on.refresh()`
 // whenever something may have been missed: at each (re)connection, and at every poll.
 export function follow(url, on) {
   const light = document.getElementById("live");
@@ -34,7 +34,7 @@ export function follow(url, on) {
       poll ||= setInterval(on.refresh, POLL_MILLIS);
     };
     for (const [name, handle] of Object.entries(on)) {
-      if (name !== "refresh") source.addEventListener(name, () => handle());
+      if (name !== "refresh") source.addEventListener(name, ({ data }) => handle(data));
     }
   }
 

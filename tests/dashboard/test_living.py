@@ -1,0 +1,64 @@
+"""
+What open pages learn by themselves.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playwright.sync_api import expect
+from programs import SECOND, Get, Programs, now
+from stories import answer, begin
+from windows import Window
+
+
+def test_what_many_look_at_is_made_once(get: Get, program: Programs) -> None:
+    """
+    The sums of an overview are the same for all who ask at the same time, and others for another
+    time; a page that is opened is made for itself.
+    """
+    answer(program(), at=now() - 60 * SECOND)
+    with ThreadPoolExecutor(10) as threads:
+        fragments = {
+            it.text for it in threads.map(get, ["/fragments/overview?since=2020-01-01"] * 10)
+        }
+    assert len(fragments) == 1
+    assert ">1<" in fragments.pop()
+    answer(program(), at=now() - 60 * SECOND)
+    assert ">2<" in get("/fragments/overview?since=2020-01-02").text
+    assert ">2<" in get("/overview?since=2020-01-01").text
+    assert get("/fragments/overview?since=yesterday").status_code == 400
+    assert get("/fragments/compare?ids=one").status_code == 400
+
+
+@pytest.mark.browser
+def test_overview_and_comparison_follow_what_happens(window: Window, program: Programs) -> None:
+    """
+    Open pages show new sums and steps without being reloaded or asking for what they have; what has
+    the focus keeps it.
+    """
+    done = answer(program(), at=now() - 60 * SECOND)
+    one = program()
+    begin(one, "going on", at=now())
+    one.send()
+    overview = window.open("/overview")
+    compared = window.open(f"/compare?ids={done.program.session},{one.session}")
+    for page in (overview, compared):
+        expect(page.locator("#live")).to_have_text("Live")
+        page.evaluate("window.untouched = true")
+    overview.locator(".chart-card .bar-link:has(.series)").first.focus()
+    compared.get_by_role("link", name="All").focus()
+    assert [request for request in window.requests if "/fragments/" in request] == []
+
+    one.event("llm", "ask again", at=now(), model="m-new", cost="2.5")
+    one.end("Fail", at=now() + SECOND, reason="too dear")
+    one.send()
+    expect(overview.locator(".cards")).to_contain_text("$2.51")
+    expect(overview.get_by_role("link", name="m-new")).to_be_visible()
+    expect(compared.locator(".heads")).to_contain_text("too dear")
+    expect(compared.locator(".steps")).to_contain_text("ask again")
+    for page in (overview, compared):
+        assert page.evaluate("window.untouched") is True
+    assert overview.evaluate("document.activeElement.classList.contains('bar-link')")
+    assert compared.evaluate("document.activeElement.textContent").startswith("All ")
