@@ -116,8 +116,8 @@ def test_a_database_with_keys_is_not_used_without_one(asyncops: Commands) -> Non
     """
     Where the database has keys and we were given none, the demo says so before it begins.
     """
-    assert asyncops("keys", "create", "--project", "p").returncode == 0
-    done = asyncops("demo", "--exit", "--port", str(asyncops.port))
+    assert asyncops.here("keys", "create", "--project", "p").returncode == 0
+    done = asyncops.here("demo", "--exit", "--port", str(asyncops.port))
     assert done.returncode == 2
     assert done.stderr == "asyncops: the collector wants an API key: set ASYNCOPS_API_KEY\n"
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def contents(root: Path) -> dict[str, str]:
 
 
 def doctor(asyncops: Commands, status: int) -> dict[str, Any]:
-    done = asyncops("doctor", "--json")
+    done = asyncops.here("doctor", "--json")
     assert status == done.returncode, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     for journal in told["journals"]:
@@ -104,7 +103,7 @@ def test_live_orphan_and_damaged(asyncops: Commands, tmp_path: Path) -> None:
         segment.write_bytes(data)
         before = contents(root)
         told = doctor(asyncops, 1)
-        shown = asyncops("doctor").stdout
+        shown = asyncops.here("doctor").stdout
         assert before == contents(root)
 
         journals = {Path(each["directory"]): each for each in told["journals"]}
@@ -184,7 +183,7 @@ def test_hostile_names(asyncops: Commands, tmp_path: Path) -> None:
         running.process.kill()
         running.process.wait()
     (journal / "lock").write_text(json.dumps({"pid": 1, "program": "\x1b[2J/x\x1b]0;y\x07"}))
-    done: subprocess.CompletedProcess[str] = asyncops("doctor")
+    done = asyncops.here("doctor")
 
     assert "\x1b" not in done.stdout + done.stderr
     assert "\\x1b[2J" in done.stdout or "\\x1b]0" in done.stdout

@@ -26,7 +26,7 @@ def test_help_names_every_command(asyncops: Commands) -> None:
     `--help`, and no arguments at all, show what there is.
     """
     for arguments in (["--help"], []):
-        done = asyncops(*arguments)
+        done = asyncops.here(*arguments)
         assert done.returncode == 0
         for command in ("demo", "serve", "run", "sessions", "show", "tail", "keys"):
             assert command in done.stdout

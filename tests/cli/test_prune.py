@@ -36,14 +36,14 @@ def test_old_sessions_go(asyncops: Commands) -> None:
     `prune` says what it would delete, deletes it, and leaves the rest; a collector that is told how
     long to keep sessions does so by itself; an age that is none is refused.
     """
-    done = asyncops("import", input=session_lines(SOURCE, 40, 35, 10, 1))
+    done = asyncops.here("import", input=session_lines(SOURCE, 40, 35, 10, 1))
     assert done.returncode == 0, done.stderr
-    dry = asyncops("prune", "--older-than", "30d", "--dry-run")
+    dry = asyncops.here("prune", "--older-than", "30d", "--dry-run")
     assert dry.stdout == "2 sessions with 0 events would be deleted\n"
     done = asyncops("prune", "--older-than", "30d")
     assert done.stdout == "2 sessions with 0 events deleted\n"
     assert [found["name"] for found in asyncops.sessions()] == ["number 4", "number 3"]
-    done = asyncops("prune", "--older-than", "soon")
+    done = asyncops.here("prune", "--older-than", "soon")
     assert done.returncode == 2
     assert "as in 30d" in done.stderr
 

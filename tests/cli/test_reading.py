@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 from typing import Any
 
 import pytest
@@ -62,6 +59,7 @@ def test_sessions_are_listed_newest_first(recorded: Commands) -> None:
     """
     done = recorded("sessions")
     assert done.returncode == 0, done.stderr
+    assert recorded.here("sessions").stdout == done.stdout
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
     assert "\u202e" not in done.stdout
@@ -88,7 +86,7 @@ def test_filters_choose(recorded: Commands, filters: list[str], expected: list[s
     """
     State, tags and limit choose among the sessions, together.
     """
-    done = recorded("sessions", "--json", *filters)
+    done = recorded.here("sessions", "--json", *filters)
     names = [session["name"] for session in json.loads(done.stdout)["sessions"]]
     assert ["calm" if name == "calm" else "hostile" for name in names] == expected
 
@@ -98,13 +96,13 @@ def test_collector_and_database_tell_the_same(recorded: Commands) -> None:
     What is read from the file is what a running collector answers.
     """
     session_id = _ids(recorded)["Success"]
-    listed = json.loads(recorded("sessions", "--json").stdout)["sessions"]
+    listed = json.loads(recorded.here("sessions", "--json").stdout)["sessions"]
     shown = json.loads(recorded("show", "--json", session_id).stdout)
     assert len(listed) == 2
     assert len(shown["events"]) == 3
     with recorded.collector():
         assert recorded.get("/api/sessions").json()["sessions"] == listed
-        assert json.loads(recorded("show", "--json", session_id).stdout) == shown
+        assert json.loads(recorded.here("show", "--json", session_id).stdout) == shown
 
 
 def _ids(asyncops: Commands) -> dict[str, str]:
@@ -116,7 +114,7 @@ def test_a_session_is_shown_as_a_tree(recorded: Commands) -> None:
     Head, and the events under their parents, with what they cost and how long they took.
     """
     session_id = _ids(recorded)["Success"]
-    done = recorded("show", session_id)
+    done = recorded.here("show", session_id)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any(line.split() == ["session", session_id] for line in lines)
@@ -127,14 +125,14 @@ def test_a_session_is_shown_as_a_tree(recorded: Commands) -> None:
     assert "1,200 → 34" in lines[planner + 1]
     assert "$0.0125 (provider)" in lines[planner + 1]
     assert "└── action step" in lines[planner + 2]
-    assert recorded("show", session_id[:30]).stdout == done.stdout
+    assert recorded.here("show", session_id[:30]).stdout == done.stdout
 
 
 def test_a_failure_is_shown_without_its_control_characters(recorded: Commands) -> None:
     """
     Message and traceback are there, but nothing in them reaches the terminal as a command.
     """
-    done = recorded("show", _ids(recorded)["Fail"])
+    done = recorded.here("show", _ids(recorded)["Fail"])
     assert "ValueError" in done.stdout
     assert "in <module>" in done.stdout
     for forbidden in "\x1b\x07\u202e":
@@ -145,7 +143,9 @@ def test_show_in_json_has_everything(recorded: Commands) -> None:
     """
     `--json` gives the collector's own objects, ready for other programs.
     """
-    told: dict[str, Any] = json.loads(recorded("show", _ids(recorded)["Success"], "--json").stdout)
+    told: dict[str, Any] = json.loads(
+        recorded.here("show", _ids(recorded)["Success"], "--json").stdout
+    )
     assert told["session"]["sources"][0]["pid"] > 0
     assert {event["kind"] for event in told["events"]} == {"agent", "llm", "action"}
 
@@ -154,26 +154,10 @@ def test_colour_is_for_terminals(recorded: Commands) -> None:
     """
     On a terminal states are coloured; recorded text still holds no command to it.
     """
-    leader, follower = pty.openpty()
-    environment = {**recorded.environment, "TERM": "xterm-256color", "COLUMNS": "200"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(
-        recorded.arguments("sessions"), env=environment, stdout=follower, stderr=follower
-    ) as process:
-        os.close(follower)
-        said = b""
-        while True:
-            try:
-                part = os.read(leader, 65_536)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not part:
-                break
-            said += part
-        assert process.wait(timeout=20) == 0
-    os.close(leader)
-    assert b"\x1b[32m" in said
-    assert b"\x1b[2J" not in said
+    status, said = recorded.on_a_terminal(200, "sessions")
+    assert status == 0
+    assert "\x1b[32m" in said
+    assert "\x1b[2J" not in said
 
 
 @pytest.mark.parametrize(
@@ -191,7 +175,7 @@ def test_expected_trouble_is_one_line(
     """
     What cannot be found or does not fit is one line on standard error, and status 2.
     """
-    done = recorded(*arguments)
+    done = recorded.here(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     assert said.lower() in done.stderr.lower()
@@ -202,7 +186,7 @@ def test_nothing_to_read_is_said(asyncops: Commands) -> None:
     """
     Without a collector and without a database there is one line that says what to do.
     """
-    done = asyncops("sessions")
+    done = asyncops.here("sessions")
     assert done.returncode == 2
     assert "asyncops serve" in done.stderr
     assert not (asyncops.directory / "collector.db").exists()

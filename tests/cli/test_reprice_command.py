@@ -53,7 +53,7 @@ def recorded(tmp_path: Path) -> Commands:
 
 
 def sessions(asyncops: Commands) -> list[dict[str, Any]]:
-    found = json.loads(asyncops("sessions", "--json").stdout)["sessions"]
+    found = json.loads(asyncops.here("sessions", "--json").stdout)["sessions"]
     return [session for session in found if session["state"] == "Success"]
 
 
@@ -76,15 +76,15 @@ def test_it_changes_the_database_where_no_collector_runs(recorded: Commands) -> 
     assert "4 calls in 2 sessions would change, from $0 to $8.00 (+$8.00)" in tried.stdout
     assert costs(recorded) == {"one": (0.25, 3), "two": (0.25, 1)}
 
-    assert recorded("reprice", "--session", one, env=environment).returncode == 0
+    assert recorded.here("reprice", "--session", one, env=environment).returncode == 0
     assert costs(recorded) == {"one": (6.25, 0), "two": (0.25, 1)}
-    assert recorded("reprice", "--since", "2020-01-01", env=environment).returncode == 0
+    assert recorded.here("reprice", "--since", "2020-01-01", env=environment).returncode == 0
     assert costs(recorded) == {"one": (6.25, 0), "two": (2.25, 0)}
-    again = recorded("reprice", "--all", env=environment)
+    again = recorded.here("reprice", "--all", env=environment)
     assert "nothing changed" in again.stdout
 
     environment["ASYNCOPS_PRICES"] = price(recorded.directory, 1)
-    cheaper = recorded("reprice", "--all", env=environment)
+    cheaper = recorded.here("reprice", "--all", env=environment)
     assert "4 calls in 2 sessions changed, from $8.00 to $4.00 (-$4.00)" in cheaper.stdout
 
 
@@ -99,7 +99,7 @@ def test_it_asks_the_collector_that_runs(recorded: Commands) -> None:
         done = recorded("reprice", "--until", "2100-01-01")
         assert (done.returncode, done.stderr) == (0, "")
         assert "4 calls in 2 sessions changed" in done.stdout
-        shown = recorded("show", sessions(recorded)[0]["id"]).stdout
+        shown = recorded.here("show", sessions(recorded)[0]["id"]).stdout
         os.kill(server.pid, signal.SIGTERM)
         server.communicate(timeout=20)
     assert "computed from your prices.toml sha256:" in shown
@@ -156,10 +156,10 @@ def test_a_collector_that_is_killed_in_the_midst_has_its_sums_right(asyncops: Co
     for cost, known, unknown, priced, unpriced in found:
         assert (cost, known, unknown) == (priced * 10**9, priced, unpriced)
     assert 100 <= sum(priced for *_, priced, _ in found) < 4_000
-    assert asyncops("reprice", "--all", env=environment).returncode == 0
-    told = json.loads(asyncops("sessions", "--json").stdout)["sessions"]
+    assert asyncops.here("reprice", "--all", env=environment).returncode == 0
+    told = json.loads(asyncops.here("sessions", "--json").stdout)["sessions"]
     assert [(each["cost_usd"], each["costs_unknown"]) for each in told] == 4 * [(1_000.0, 0)]
-    assert "nothing changed" in asyncops("reprice", "--all", env=environment).stdout
+    assert "nothing changed" in asyncops.here("reprice", "--all", env=environment).stdout
 
 
 class Dripping(http.server.BaseHTTPRequestHandler):
@@ -220,7 +220,7 @@ def test_it_does_nothing_unless_told_for_what(recorded: Commands) -> None:
         (("--since", "soon"), "since must be a time like"),
         (("--session", "ffffffff"), "no session begins with"),
     ):
-        done = recorded("reprice", *arguments)
+        done = recorded.here("reprice", *arguments)
         assert done.returncode == 2
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -237,7 +237,7 @@ def test_a_file_of_prices_that_makes_no_sense_is_one_clear_line(asyncops: Comman
         (("--prices", str(path)), {}),
         ((), {"env": {**asyncops.environment, "ASYNCOPS_PRICES": str(path)}}),
     ):
-        done = asyncops("serve", "--port", str(asyncops.port), *arguments, **options)
+        done = asyncops.here("serve", "--port", str(asyncops.port), *arguments, **options)
         assert done.returncode == 2
         assert done.stderr.startswith(f"asyncops: price 1 in {path}: needs input and output")
         assert len(done.stderr.splitlines()) == 1

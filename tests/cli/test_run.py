@@ -96,7 +96,7 @@ def test_a_program_that_raises(asyncops: Commands) -> None:
     assert plain.returncode == 1
     session = told(asyncops, said)
     assert (session["state"], session["reason"]) == ("Fail", "ValueError: no such thing")
-    shown = asyncops("show", said["id"])
+    shown = asyncops.here("show", said["id"])
     assert "caused by KeyError: 'missing'" in shown.stdout
     assert "in inner" in shown.stdout
 

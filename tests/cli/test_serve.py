@@ -43,7 +43,7 @@ def test_others_are_not_served_without_keys(asyncops: Commands) -> None:
     """
     An address that others can reach is refused until there is a key, with what to do.
     """
-    done = asyncops("serve", "--host", "0.0.0.0", "--port", str(asyncops.port))
+    done = asyncops.here("serve", "--host", "0.0.0.0", "--port", str(asyncops.port))
     assert done.returncode == 2
     assert "asyncops keys create --project NAME" in done.stderr
     assert len(done.stderr.splitlines()) == 1

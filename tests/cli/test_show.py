@@ -4,14 +4,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
 import subprocess
-import termios
 
 import httpx
 import pytest
@@ -113,7 +108,7 @@ def _id(asyncops: Commands, name: str) -> str:
 
 
 def _shown(asyncops: Commands, name: str, *options: str) -> str:
-    done = asyncops("show", _id(asyncops, name), *options)
+    done = asyncops.here("show", _id(asyncops, name), *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -123,7 +118,9 @@ def test_bars_are_to_scale(recorded: Commands) -> None:
     """
     One begins where the one before it ended; all are as long as they lasted.
     """
-    lines = _shown(recorded, "failing").splitlines()
+    done = recorded("show", _id(recorded, "failing"))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
     planner = next(line for line in lines if "── agent  planner" in line)
     worker = next(line for line in lines if "worker 日本語" in line and "──" in line)
     assert re.search(r"━{20,}╸?$", planner)
@@ -184,7 +181,7 @@ def test_one_event_in_full(recorded: Commands) -> None:
     assert _shown(recorded, "failing", "--event", call["id"][-4:]) == said
     assert json.loads(_shown(recorded, "failing", "--json", "--event", call["id"])) == call
     for part, trouble in (("zz", "no event begins or ends with 'zz'"), (call["id"][:2], "events")):
-        done = recorded("show", _id(recorded, "failing"), "--event", part)
+        done = recorded.here("show", _id(recorded, "failing"), "--event", part)
         assert done.returncode == 2
         assert trouble in done.stderr
 
@@ -225,7 +222,9 @@ def test_lines_of_the_tree_fit_the_terminal(recorded: Commands, columns: int) ->
     """
     However narrow it is, no line of the tree is broken.
     """
-    said = _on_a_terminal(recorded, columns, "show", _id(recorded, "failing"), "--depth", "2")
+    session_id = _id(recorded, "failing")
+    status, said = recorded.on_a_terminal(columns, "show", session_id, "--depth", "2")
+    assert status == 0
     plain = re.sub(r"\x1b\[[\d;]*m", "", said).replace("\r", "")
     assert "\x1b[" in said
     tree = plain[plain.index("├── ") :].splitlines()
@@ -233,29 +232,6 @@ def test_lines_of_the_tree_fit_the_terminal(recorded: Commands, columns: int) ->
     # besides those there is one for each failure, cut where it does not fit
     assert len(tree) == 11
     assert max(map(cell_len, tree)) <= columns
-
-
-def _on_a_terminal(asyncops: Commands, columns: int, *arguments: str) -> str:
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**asyncops.environment, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(
-        asyncops.arguments(*arguments), env=environment, stdout=follower, stderr=follower
-    ) as process:
-        os.close(follower)
-        said = b""
-        while True:
-            try:
-                part = os.read(leader, 65_536)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not part:
-                break
-            said += part
-        assert process.wait(timeout=20) == 0
-    os.close(leader)
-    return said.decode()
 
 
 def test_many_failures_are_bounded_and_counted(asyncops: Commands) -> None:
@@ -296,9 +272,10 @@ def test_events_in_a_circle_are_shown_once(asyncops: Commands) -> None:
             content="".join(json.dumps(line) + "\n" for line in lines),
             headers={"Asyncops-Source": source, "Content-Type": "application/x-ndjson"},
             trust_env=False,
+            verify=False,
         )
         assert answer.json() == {"acknowledged": 6, "rejected": []}
-        said = asyncops("show", session).stdout
+        said = asyncops.here("show", session).stdout
     for number in range(1, 6):
         assert len(re.findall(rf"tool   n{number} ", said)) == 1
 

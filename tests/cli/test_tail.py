@@ -5,31 +5,26 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import pty
 import queue
 import re
 import signal
-import struct
 import subprocess
-import termios
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from commands import DEADLINE_SECONDS, Commands, wait_for
+from commands import DEADLINE_SECONDS, Commands, free_port, wait_for
 from rich.cells import cell_len
 
 PROGRAM = r"""
 import sys
 import asyncops
 
-with asyncops.session("worker \x1b[2J", tags=["a", "b"]):
-    print(flush=True)
+with asyncops.session("worker \x1b[2J", tags=["a", "b"]) as session:
+    print(session.id, flush=True)
     sys.stdin.readline()
     with asyncops.agent("planner"):
         with asyncops.llm("chat", model="m-1", provider="here", prompt="hi") as call:
@@ -59,7 +54,7 @@ class Program:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert process.stdout is not None
-        process.stdout.readline()
+        self.session_id = process.stdout.readline().strip()
 
     def go_on(self) -> None:
         assert self._process.stdin is not None
@@ -158,28 +153,42 @@ def tail(asyncops: Commands, *arguments: str) -> Iterator[Tail]:
             stream.close()
 
 
-def running(asyncops: Commands) -> str:
-    found: list[dict[str, Any]] = []
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """
+    The command line beside a collector that lives as long as these tests.
+    """
+    asyncops = Commands(tmp_path_factory.mktemp("served"), free_port())
+    with asyncops.collector():
+        yield asyncops
 
-    def seen() -> bool:
-        found[:] = asyncops.get("/api/sessions", state="Running").json()["sessions"]
-        return bool(found)
 
-    wait_for(seen)
-    return str(found[0]["id"])
+def session_of(asyncops: Commands, work: Program, state: str = "Running") -> str:
+    """
+    The session of a program, once the collector knows it in that state.
+    """
+    path = f"/api/sessions/{work.session_id}"
+    wait_for(lambda: asyncops.get(path).json().get("state") == state)
+    return work.session_id
 
 
 def watching(asyncops: Commands, streams: int = 1) -> None:
-    wait_for(lambda: f"asyncops_collector_streams {streams}\n" in asyncops.get("/metrics").text)
+    """
+    Return once so many streams are open.
+    """
+    wait_for(
+        lambda: f"asyncops_collector_streams {streams}\n" in asyncops.get("/metrics").text,
+        seconds=DEADLINE_SECONDS * 2,
+    )
 
 
-def test_a_project_is_told_as_it_happens(asyncops: Commands) -> None:
+def test_a_project_is_told_as_it_happens(served: Commands) -> None:
     """
     A session starts, events end, one is open for long, it ends; Ctrl-C ends it, quietly.
     """
-    with asyncops.collector(), tail(asyncops) as log:
-        watching(asyncops)
-        with program(asyncops, "1") as work:
+    with tail(served) as log:
+        watching(served)
+        with program(served, "1") as work:
             assert "▶ starts  worker \\x1b[2J  a, b" in log.until("starts")
             work.go_on()
             assert re.search(r"planner / llm chat m-1  [\d.]+ [µm]?s  1,200 → 34  \$0\.0125$",
@@ -201,14 +210,14 @@ def test_a_project_is_told_as_it_happens(asyncops: Commands) -> None:
 
 
 @pytest.mark.parametrize(("fails", "status"), [((), 0), (("fail",), 1)])
-def test_one_session_until_it_ends(asyncops: Commands, fails: tuple[str, ...], status: int) -> None:
+def test_one_session_until_it_ends(served: Commands, fails: tuple[str, ...], status: int) -> None:
     """
     From its beginning, indented; the exit status says whether it was a success. The same again
     when it is over.
     """
-    with asyncops.collector(), program(asyncops, "2", *fails) as work:
-        session_id = running(asyncops)
-        with tail(asyncops, session_id[:13]) as log:
+    with program(served, "2", *fails) as work:
+        session_id = session_of(served, work)
+        with tail(served, session_id) as log:
             log.until("starts")
             work.go_on()
             assert re.search(r"^\S+  agent planner  is open", log.until("agent planner"))
@@ -220,15 +229,15 @@ def test_one_session_until_it_ends(asyncops: Commands, fails: tuple[str, ...], s
                 assert "✗ Fail" in log.lines[-1]
                 assert log.lines[-1].endswith("LookupError: nothing left")
         work.wait()
-        again = asyncops("tail", session_id)
-        assert again.returncode == status
-        lines = again.stdout.splitlines()
-        assert [line.split()[1] for line in lines[1:-1]] == [
-            *("agent", "llm", "tool", "tool"),
-            *("action", "action"),
-        ]
-        assert "starts" in lines[0]
-        assert lines[-1] == log.lines[-1]
+    again = served.here("tail", session_id)
+    assert again.returncode == status
+    lines = again.stdout.splitlines()
+    assert [line.split()[1] for line in lines[1:-1]] == [
+        *("agent", "llm", "tool", "tool"),
+        *("action", "action"),
+    ]
+    assert "starts" in lines[0]
+    assert lines[-1] == log.lines[-1]
 
 
 @pytest.mark.parametrize("one", [True, False])
@@ -239,8 +248,8 @@ def test_a_collector_that_is_killed_leaves_no_gap(asyncops: Commands, one: bool)
     with contextlib.ExitStack() as stack:
         with asyncops.collector() as collector:
             work = stack.enter_context(program(asyncops, "300"))
-            session_id = running(asyncops)
-            which = [session_id] if one else []
+            session_id = session_of(asyncops, work)
+            which = [session_id[:13]] if one else []
             log = stack.enter_context(tail(asyncops, "--json", *which))
             watching(asyncops)
             work.go_on()
@@ -273,51 +282,57 @@ def test_a_collector_that_is_killed_leaves_no_gap(asyncops: Commands, one: bool)
     ]
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--kind", "tool"], {"starts", "wait", "break\nlines", "ends"}),
-        (["--kind", "llm", "--kind", "action"], {"starts", "chat", "step 0", "ends"}),
-        (["--errors"], {"break\nlines", "ends"}),
-        (["--state", "Fail"], {"ends"}),
-        (["--state", "Success"], set()),
-        (["--state", "Running", "--errors"], {"break\nlines"}),
-        (["--tag", "b", "--tag", "a", "--kind", "agent"], {"starts", "planner", "ends"}),
-        (["--tag", "c"], set()),
-    ],
-)
-def test_filters_choose(asyncops: Commands, options: list[str], expected: set[str]) -> None:
+FILTERS: dict[tuple[str, ...], set[str]] = {
+    ("--kind", "tool"): {"starts", "wait", "break\nlines", "ends"},
+    ("--kind", "llm", "--kind", "action"): {"starts", "chat", "step 0", "ends"},
+    ("--errors",): {"break\nlines", "ends"},
+    ("--state", "Fail"): {"ends"},
+    ("--state", "Success"): set(),
+    ("--state", "Running", "--errors"): {"break\nlines"},
+    ("--tag", "b", "--tag", "a", "--kind", "agent"): {"starts", "planner", "ends"},
+    ("--tag", "c"): set(),
+}
+
+
+@pytest.mark.timeout(120)  # ten processes
+def test_filters_choose(served: Commands) -> None:
     """
     Tags and states choose sessions, kinds and errors what is told of them.
     """
-    with asyncops.collector(), tail(asyncops, "--json") as all_of_it:
-        with tail(asyncops, "--json", *options) as log:
-            watching(asyncops, 2)
-            with program(asyncops, "1", "fail") as work:
-                for _ in range(3):
-                    work.go_on()
-                work.wait()
-            all_of_it.until('"what": "ends"')
-            wait_for(lambda: expected <= {_what(each) for each in log.heard()})
-            # had the other been about to say more, it would have by the time of the next session
-            with program(asyncops, "0"):
-                all_of_it.until('"what": "starts"')
-            assert all_of_it.end(interrupt=True)[0] == 0
-            assert log.end(interrupt=True) == (0, "")
-    assert {_what(each) for each in log.heard()} == expected
+    with contextlib.ExitStack() as stack:
+        all_of_it = stack.enter_context(tail(served, "--json"))
+        logs = {
+            options: stack.enter_context(tail(served, "--json", *options)) for options in FILTERS
+        }
+        watching(served, 1 + len(FILTERS))
+        with program(served, "1", "fail") as work:
+            for _ in range(3):
+                work.go_on()
+            work.wait()
+        all_of_it.until('"what": "ends"')
+        for options, log in logs.items():
+            wait_for(lambda log=log, all_=FILTERS[options]: all_ <= set(map(_what, log.heard())))
+        # had the others been about to say more, they would have by the time of the next session
+        with program(served, "0"):
+            all_of_it.until('"what": "starts"')
+        assert all_of_it.end(interrupt=True)[0] == 0
+        assert {options: log.end(interrupt=True) for options, log in logs.items()} == (
+            dict.fromkeys(FILTERS, (0, ""))
+        )
+        assert {options: set(map(_what, log.heard())) for options, log in logs.items()} == FILTERS
 
 
 def _what(told: dict[str, Any]) -> str:
     return str(told.get("what") or told["event"]["name"])
 
 
-def test_many_events_at_once_are_one_line(asyncops: Commands) -> None:
+def test_many_events_at_once_are_one_line(served: Commands) -> None:
     """
     A session that brings hundreds of them at once does not drown the others; what failed is named.
     """
-    with asyncops.collector(), tail(asyncops) as log:
-        watching(asyncops)
-        with program(asyncops, "500", wait="60") as work:
+    with tail(served) as log:
+        watching(served)
+        with program(served, "500", wait="60") as work:
             for _ in range(3):
                 work.go_on()
             assert work.wait() == 0
@@ -329,16 +344,16 @@ def test_many_events_at_once_are_one_line(asyncops: Commands) -> None:
     assert len(log.lines) < 10
 
 
-def test_a_reader_that_goes_ends_it(asyncops: Commands) -> None:
+def test_a_reader_that_goes_ends_it(served: Commands) -> None:
     """
     As in `asyncops tail | head -1`: no traceback.
     """
-    with asyncops.collector(), program(asyncops, "1") as work:
-        session_id = running(asyncops)
+    with program(served, "1") as work:
+        session_id = session_of(served, work)
         for arguments in ([], [session_id]):
             process = subprocess.Popen(
-                asyncops.arguments("tail", *arguments),
-                env=asyncops.environment,
+                served.arguments("tail", *arguments),
+                env=served.environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -368,65 +383,37 @@ def test_expected_trouble_is_one_line(
     """
     There is nothing to tell without a collector, and that is said, with status 2.
     """
-    done = asyncops("tail", *arguments)
+    done = asyncops.here("tail", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     assert said in done.stderr.lower()
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_session_that_nobody_knows(asyncops: Commands) -> None:
+def test_a_session_that_nobody_knows(served: Commands) -> None:
     """
     Is one line, too.
     """
-    with asyncops.collector():
-        done = asyncops("tail", "ffff")
+    done = served("tail", "ffff")
     assert (done.returncode, done.stderr) == (2, "asyncops: no session begins with 'ffff'\n")
 
 
-@pytest.mark.parametrize("columns", [30, 60, 120])
-def test_lines_fit_a_terminal(asyncops: Commands, columns: int) -> None:
+def test_lines_fit_a_terminal(served: Commands) -> None:
     """
     In colour, and none longer than it is wide; NO_COLOR leaves it plain.
     """
-    with asyncops.collector():
-        with program(asyncops, "3", "fail") as work:
-            for _ in range(3):
-                work.go_on()
-            work.wait()
-        wait_for(lambda: [s["state"] for s in asyncops.sessions()] == ["Fail"])
-        session_id = asyncops.sessions()[0]["id"]
-        said = _on_a_terminal(asyncops, columns, {}, session_id)
-        plain = _on_a_terminal(asyncops, columns, {"NO_COLOR": "1"}, session_id)
-    assert "\x1b[31m" in said
-    assert "\x1b[2J" not in said
-    assert "\x1b[3" not in plain
-    lines = re.sub(r"\x1b\[[\d;]*m", "", said).replace("\r", "").splitlines()
-    assert len(lines) == 9
-    assert max(map(cell_len, lines)) <= columns
-
-
-def _on_a_terminal(asyncops: Commands, columns: int, more: dict[str, str], session_id: str) -> str:
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {**asyncops.environment, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(
-        asyncops.arguments("tail", session_id),
-        env=environment | more,
-        stdout=follower,
-        stderr=follower,
-    ) as process:
-        os.close(follower)
-        said = b""
-        while True:
-            try:
-                part = os.read(leader, 65_536)
-            except OSError:  # Linux says so when the other end is closed
-                break
-            if not part:
-                break
-            said += part
-        assert process.wait(timeout=20) == 1
-    os.close(leader)
-    return said.decode()
+    with program(served, "3", "fail") as work:
+        for _ in range(3):
+            work.go_on()
+        work.wait()
+    session_id = session_of(served, work, "Fail")
+    status, plain = served.on_a_terminal(60, "tail", session_id, env={"NO_COLOR": "1"})
+    assert (status, "\x1b[3" in plain) == (1, False)
+    for columns in (30, 60, 120):
+        status, said = served.on_a_terminal(columns, "tail", session_id)
+        assert status == 1
+        assert "\x1b[31m" in said
+        assert "\x1b[2J" not in said
+        lines = re.sub(r"\x1b\[[\d;]*m", "", said).replace("\r", "").splitlines()
+        assert len(lines) == 9
+        assert max(map(cell_len, lines)) <= columns

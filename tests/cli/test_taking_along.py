@@ -41,13 +41,15 @@ def test_a_session_moves_to_another_database(asyncops: Commands, tmp_path: Path)
         f"taken.ndjson: {records} records of 1 session",
         f"taken.ndjson.gz: {records} records of 1 session",
     ]
-    done = asyncops("export", session["id"], "--format", "json", "--redacted", "--db", "other.db")
+    done = asyncops.here(
+        "export", session["id"], "--format", "json", "--redacted", "--db", "other.db"
+    )
     document = json.loads(done.stdout)
     assert document["session"]["tags"] == ["a"]
     (event,) = document["events"]
     assert (event["name"], "nobody else" in done.stdout) == ("search", False)
 
-    done = asyncops("import", input='{"half": ')
+    done = asyncops.here("import", input='{"half": ')
     assert done.returncode == 2
     assert done.stderr == (
         "asyncops: line 1 of standard input is no record: is it what `asyncops export` wrote?\n"
