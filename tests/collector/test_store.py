@@ -34,6 +34,7 @@ from asyncops._wire import decode, encode
 from asyncops.collector.dashboard.missing import REASONS
 from asyncops.collector.store.base import (
     MISSING_REASONS,
+    Around,
     CostSource,
     EventColumns,
     EventDetail,
@@ -696,6 +697,47 @@ async def test_refuses_a_cursor_of_events_that_is_none(store: Store, cursor: str
     await store.add(source.batch(source.does(SESSION)))
     with pytest.raises(ValueError, match="no cursor"):
         await store.events("default", SESSION, cursor=cursor)
+
+
+async def test_what_lies_around_an_event(store: Store) -> None:
+    """
+    When those below an event ran, whatever their kind and however late they came; and the calls
+    that are nearest to one in the same place, in order of their starts, not of their arrival.
+    """
+    source = Source()
+    parent, itself = "00000000000000aa", "00000000000000bb"
+
+    def call(number: int, **fields: Any) -> EventRecord:
+        start = START + number * SECOND
+        place = {"kind": "llm", "parent_id": parent, "name": "ask", "agent": None, "model": "m"}
+        return source.does(
+            SESSION, id=f"{number:016x}", started_at=start, ended_at=start + SECOND,
+            **place | {"state": "Fail"} | fields,
+        )  # fmt: skip
+
+    others = [{"name": "b"}, {"parent_id": None}, {"agent": "a"}, {"model": None}, {"kind": "tool"}]
+    await store.add(
+        source.batch(
+            *(call(number) for number in (5, 3, 1, 4, 2)),
+            *(call(number, **fields) for number, fields in enumerate(others, 11)),
+            source.does(SESSION, id=itself, parent_id=itself),  # is not below itself
+            source.opens(SESSION, id="00000000000000cc", parent_id=parent, started_at=START),
+            source.does(SESSION, id=parent),
+            source.does(OTHER, parent_id=parent),
+        )
+    )
+    around = await store.around("default", SESSION, parent, near=2)
+    started = [START + number * SECOND for number in (1, 2, 3, 4, 5, 11, 13, 14, 15)]
+    spans = [(START, None), *((start, start + SECOND) for start in started)]
+    assert sorted(around.below) == spans
+    assert around.alike == ()
+    around = await store.around("default", SESSION, f"{2:016x}", near=2)
+    expected = tuple((f"{number:016x}", "Fail") for number in (1, 2, 3, 4))
+    assert around == Around(alike=expected)
+    assert await store.around("default", SESSION, itself, near=2) == Around()
+    assert await store.around("default", OTHER, itself, near=2) == Around()
+    open_ones = await store.timeline("default", SESSION, only_open=True)
+    assert [event.id for event in open_ones] == ["00000000000000cc"]
 
 
 async def test_a_timeline_goes_on_where_one_was(store: Store) -> None:

@@ -19,7 +19,8 @@ def refuse() -> Failure:
 
 def test_an_event_tells_how_long_it_worked_itself(get: Get, program: Programs) -> None:
     """
-    What ran below it does not count, at the same time or after it ended, as often as it did.
+    What ran below it does not count, at the same time or after it ended, as often as it did; in a
+    long session, too.
     """
     one = program()
     start = now() - 60 * SECOND
@@ -29,6 +30,8 @@ def test_an_event_tells_how_long_it_worked_itself(get: Get, program: Programs) -
     for at, lasts in ((2, 4), (4, 3), (9, 5)):
         one.event("tool", "below", at=start + at * SECOND, lasts=lasts * SECOND, parent_id=parent)
     one.event("agent", "above", at=start, lasts=10 * SECOND, id=parent)
+    for _ in range(6_000):
+        one.event("tool", "beside", at=start)
     one.send()
     path = f"/sessions/{one.session}/events"
     assert "of which 4.00 s itself" in get(f"{path}/{parent}").text

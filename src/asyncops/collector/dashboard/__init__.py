@@ -14,6 +14,7 @@ chat.py           the conversation of a session as it went, everything once
 spending.py       who spent what: sums by agent, model and tool
 faults.py         what went wrong, failures that say the same together
 relations.py      an event among those around it: self time, attempts
+video.py          which videos can be played
 alignment.py      events of several sessions, place by place
 word_diff.py      what differs between two texts
 conversations.py  what was said to a model and by it, as messages

@@ -4,67 +4,50 @@ What an event has to do with those around it: how long it worked itself, which a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from ..store.base import Around, EventSummary
 
-from ..store.base import EventSummary
-
-__all__ = ["possible_attempts", "self_time"]
+__all__ = ["MAX_ATTEMPTS", "possible_attempts", "self_time"]
 
 MAX_ATTEMPTS = 10
 """How many attempts before and after one are looked at."""
 
 
-def self_time(event: EventSummary, events: Sequence[EventSummary]) -> int | None:
+def self_time(event: EventSummary, around: Around) -> int | None:
     """
     For how long nothing below *event* ran while it did, nanoseconds; None where nothing lies below
     it, or where it has not ended.
     """
-    if event.ended_at is None:
-        return None
-    children = sorted(
-        (child.started_at, event.ended_at if child.ended_at is None else child.ended_at)
-        for child in events
-        if child.parent_id == event.id and child.id != event.id
-    )
-    if not children:
+    if event.ended_at is None or not around.below:
         return None
     alone, reached = 0, event.started_at
-    for started_at, ended_at in children:
+    for started_at, ended_at in sorted(
+        (started_at, event.ended_at if ended_at is None else ended_at)
+        for started_at, ended_at in around.below
+    ):
         alone += max(min(started_at, event.ended_at) - reached, 0)
         reached = max(reached, ended_at)
     return alone + max(event.ended_at - reached, 0)
 
 
-def possible_attempts(
-    event: EventSummary, events: Sequence[EventSummary]
-) -> tuple[list[EventSummary], list[EventSummary]]:
+def possible_attempts(event: EventSummary, around: Around) -> tuple[list[str], list[str]]:
     """
-    The calls before *event*, last first, and those after it, that it may be another attempt of, or
-    that may be other attempts of it: calls of the same model in the same place, each after one that
-    failed. Whether they said the same is for who knows their prompts.
+    The ids of the calls before *event*, last first, and of those after it, that it may be another
+    attempt of, or that may be other attempts of it: calls of the same model in the same place, each
+    after one that failed. Whether they said the same is for who knows their prompts.
     """
-    calls = sorted(
-        (
-            call
-            for call in events
-            if call.kind == "llm"
-            and (call.parent_id, call.agent, call.name, call.model)
-            == (event.parent_id, event.agent, event.name, event.model)
-        ),
-        key=lambda call: (call.started_at, call.seq),
-    )
-    place = next(place for place, call in enumerate(calls) if call.id == event.id)
-    before = list(_failed_before(calls, place))
-    after: list[EventSummary] = []
-    for one, following in zip(calls[place:], calls[place + 1 :], strict=False):
-        if one.state != "Fail" or len(after) == MAX_ATTEMPTS:
+    before: list[str] = []
+    after: list[str] = []
+    place = next((place for place, (id, _) in enumerate(around.alike) if id == event.id), None)
+    if place is None:
+        return before, after
+    for id, state in reversed(around.alike[max(place - MAX_ATTEMPTS, 0) : place]):
+        if state != "Fail":
             break
-        after.append(following)
+        before.append(id)
+    for (_, state), (id, _) in zip(
+        around.alike[place : place + MAX_ATTEMPTS], around.alike[place + 1 :], strict=False
+    ):
+        if state != "Fail":
+            break
+        after.append(id)
     return before, after
-
-
-def _failed_before(calls: Sequence[EventSummary], place: int) -> Iterator[EventSummary]:
-    for call in reversed(calls[max(place - MAX_ATTEMPTS, 0) : place]):
-        if call.state != "Fail":
-            return
-        yield call

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..api import event_json, session_json
 from ..headers import content_policy
-from ..store.base import EventDetail, EventSummary, SessionDetail, SessionSummary, Store
+from ..store.base import Around, EventDetail, EventSummary, SessionDetail, SessionSummary, Store
 from .chat import chat, in_chat_order
 from .columns import columns
 from .conversations import messages
@@ -28,7 +28,7 @@ from .faults import fault_groups
 from .forms import read_form
 from .hosts import host_line
 from .outline import outline
-from .relations import possible_attempts, self_time
+from .relations import MAX_ATTEMPTS, possible_attempts, self_time
 from .rendering import as_json, render
 from .spending import by_agent, by_model, by_tool
 from .timeline import in_tree_order
@@ -65,7 +65,7 @@ CHAT_CALLS = 60
 MAX_GROUPS = 50
 """How many groups of errors are shown."""
 
-AROUND_EVENTS = 5_000
+AROUND_EVENTS = 100_000
 """In a session with more events than this, an event is told without those around it."""
 
 RAW_EVENTS = 25
@@ -250,9 +250,7 @@ async def _head(request: Request) -> dict[str, Any]:
     session = detail.summary
     still_open = None
     if session.state == "Indeterminate":
-        events = await store.timeline(project, session_id)
-        running = [event for event in events if event.state == "Running"]
-        still_open = in_tree_order(running)
+        still_open = in_tree_order(await store.timeline(project, session_id, only_open=True))
     return {
         "session": session,
         "detail": detail,
@@ -320,9 +318,9 @@ async def _event(request: Request, session: SessionSummary, event_id: str) -> di
         trigger = await store.event(session.project, session.id, event.trigger_event_id)
     said = messages(event.prompt, role="user") if event.prompt is not None else ()
     answered = messages(event.completion, role="assistant") if event.completion is not None else ()
-    around: tuple[EventSummary, ...] = ()
+    around = Around()
     if session.events <= AROUND_EVENTS:
-        around = await store.timeline(session.project, session.id)
+        around = await store.around(session.project, session.id, event_id, near=MAX_ATTEMPTS)
     return {
         "event": event,
         "event_id": event_id,
@@ -337,18 +335,18 @@ async def _event(request: Request, session: SessionSummary, event_id: str) -> di
 
 
 async def _attempts(
-    store: Store, session: SessionSummary, event: EventDetail, around: Sequence[EventSummary]
+    store: Store, session: SessionSummary, event: EventDetail, around: Around
 ) -> list[EventDetail]:
     """
     The attempts of the call that *event* is one of, in order; none where it was the only one.
     """
-    if event.summary.kind != "llm" or event.prompt is None:
+    if event.prompt is None:
         return []
-    before, after = possible_attempts(event.summary, around) if around else ([], [])
+    before, after = possible_attempts(event.summary, around)
     found = [event]
     for calls, place in ((before, 0), (after, None)):
         for call in calls:
-            other = await store.event(session.project, session.id, call.id)
+            other = await store.event(session.project, session.id, call)
             if other is None or other.prompt != event.prompt:
                 break
             found.insert(len(found) if place is None else place, other)

@@ -21,6 +21,7 @@ from .changes import Changes
 __all__ = [
     "MISSING_REASONS",
     "ApiKey",
+    "Around",
     "Batch",
     "Breakdown",
     "CostSource",
@@ -407,6 +408,23 @@ class EventDetail:
 
 
 @attrs.frozen(kw_only=True)
+class Around:
+    """
+    What an event has to do with others of its session.
+
+    Attributes:
+        below: From when until when those ran whose parent it is; until None where one has not
+            ended.
+        alike: If it is a call of a model: the ids and states of it and of the calls that are
+            nearest to it, in order of their starts, of those that have the same parent, agent, name
+            and model.
+    """
+
+    below: tuple[tuple[int, int | None], ...] = ()
+    alike: tuple[tuple[str, EventState | Literal["Running"]], ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class SessionQuery:
     """
     Which sessions, in which order. Filters combine with "and"; times are nanoseconds.
@@ -735,12 +753,29 @@ class Store(Protocol):
 
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None: ...
 
+    async def around(self, project: str, session_id: str, event_id: str, *, near: int) -> Around:
+        """
+        Args:
+            event_id: 16 hex digits; nothing is around what is not there.
+            near: How many calls before it, and as many after it, are *alike*.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        ...
+
     async def timeline(
-        self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
+        self,
+        project: str,
+        session_id: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        only_open: bool = False,
     ) -> tuple[EventSummary, ...]:
         """
         The events of a session whose `seq` is beyond *after*, without their payloads, in order;
-        all of them, or the first *limit*.
+        all of them, or the first *limit*; all or those that are open.
 
         Raises:
             SessionNotFoundError: There is no such session.

@@ -31,6 +31,7 @@ from ..._exceptions import SessionNotFoundError, StoreError
 from ..._prices import PriceTable
 from .base import (
     ApiKey,
+    Around,
     Batch,
     Breakdown,
     EventColumns,
@@ -49,6 +50,7 @@ from .base import (
     SessionQuery,
 )
 from .changes import Changes
+from .sqlite_around import read_around
 from .sqlite_breakdown import read_breakdown
 from .sqlite_columns import read_columns
 from .sqlite_deletion import find_old, take_out
@@ -505,10 +507,21 @@ class SQLiteStore:
     async def event(self, project: str, session_id: str, event_id: str) -> EventDetail | None:
         return await self._read(read_event, project, session_id, event_id)
 
+    async def around(self, project: str, session_id: str, event_id: str, *, near: int) -> Around:
+        return await self._read(read_around, project, session_id, event_id, near=near)
+
     async def timeline(
-        self, project: str, session_id: str, *, after: int = 0, limit: int | None = None
+        self,
+        project: str,
+        session_id: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        only_open: bool = False,
     ) -> tuple[EventSummary, ...]:
-        return await self._read(read_timeline, project, session_id, after=after, limit=limit)
+        return await self._read(
+            read_timeline, project, session_id, after=after, limit=limit, only_open=only_open
+        )
 
     async def columns(self, project: str, session_id: str, *, after: int = 0) -> EventColumns:
         return await self._read(read_columns, project, session_id, after=after)

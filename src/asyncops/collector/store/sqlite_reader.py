@@ -370,9 +370,13 @@ def read_timeline(
     *,
     after: int,
     limit: int | None,
+    only_open: bool,
 ) -> tuple[EventSummary, ...]:
+    condition = "e.key BETWEEN ? AND ?"
+    if only_open:
+        condition += " AND e.state IS NULL"
     rows = connection.execute(
-        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE e.key BETWEEN ? AND ? ORDER BY e.key LIMIT ?",
+        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE {condition} ORDER BY e.key LIMIT ?",
         (
             *keys_after(session_key(connection, project, session_id), after),
             -1 if limit is None else limit,
