@@ -16,19 +16,20 @@ from playwright.sync_api import Browser, Page, sync_playwright
 __all__ = ["Seen", "chromium", "new_page", "p95", "spread", "visit"]
 
 WATCH = """
-addEventListener("DOMContentLoaded", () => {
-  window.shift = 0;
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) window.shift += entry.value;
-  }).observe({type: "layout-shift", buffered: true});
-  const look = () => {
-    if (document.querySelector(SELECTOR)) {
-      setTimeout(() => window.painted = performance.now());  // after this frame
-    } else requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-});
+window.shift = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.shift += entry.value;
+}).observe({type: "layout-shift", buffered: true});
+const look = () => {
+  if (document.querySelector(SELECTOR)) {
+    setTimeout(() => window.painted = performance.now());  // after this frame
+  } else requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
 """
+
+FIRST = "performance.getEntriesByName('first-contentful-paint')[0]"
+"""What is found in the document may wait for its style: on the screen it is not before this."""
 
 SEEN = """
 () => {
@@ -39,13 +40,13 @@ SEEN = """
   return {
     server: answers[0],
     slowest: Math.max(...answers),
-    painted: window.painted,
+    painted: Math.max(window.painted, FIRST.startTime),
     bytes: all.reduce((sum, it) => sum + it.transferSize, 0),
     requests: all.length,
     nodes: document.getElementsByTagName("*").length,
   };
 }
-"""
+""".replace("FIRST", FIRST)
 
 
 @attrs.frozen
@@ -118,7 +119,7 @@ def visit(
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
         page.set_default_timeout(1e3 * seconds)
         page.goto(url)
-        page.wait_for_function("() => window.painted")
+        page.wait_for_function(f"() => window.painted && {FIRST}")
         fetched = page.evaluate(SEEN)
         told = page.evaluate(shown)
         page.wait_for_timeout(300)  # whatever moves does so now

@@ -163,8 +163,11 @@ async def _running(store: Store, project: str, query: SessionQuery) -> Sequence[
         return ()
     if query.states and "Running" not in query.states:
         return ()
-    running = attrs.evolve(query, states=("Running",), limit=min(query.limit, MAX_PINNED))
-    return (await store.sessions(project, running)).sessions
+    running = SessionQuery(states=("Running",), limit=min(query.limit, MAX_PINNED))
+    if not (found := (await store.sessions(project, running)).sessions):
+        return ()  # as it mostly is: what takes longer to look for is not looked for twice
+    wanted = attrs.evolve(query, states=running.states, limit=running.limit)
+    return found if wanted == running else (await store.sessions(project, wanted)).sessions
 
 
 def _columns(request: Request) -> dict[str, Column]:

@@ -169,15 +169,16 @@ def sessions_with(connection: sqlite3.Connection, match: str) -> list[int] | Non
     """
     The keys of the sessions with an event that meets *match*; None where they are many.
     """
-    rows = connection.execute(
-        "SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT ?",
+    events, last_event, told = connection.execute(
+        f"SELECT COUNT(*), MAX(rowid), json_group_array(DISTINCT rowid >> {SEQ_BITS})"  # noqa: S608
+        " FROM (SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT ?)",
         (match, SCANNED_EVENTS + 1),
-    ).fetchall()
-    sessions = {key >> SEQ_BITS for (key,) in rows}
-    if len(rows) <= SCANNED_EVENTS:
+    ).fetchone()
+    sessions: set[int] = set(msgspec.json.decode(told))
+    if events <= SCANNED_EVENTS:
         return list(sessions)
     # there may be few all the same, with many events each: from one to the next
-    last = rows[-1][0] >> SEQ_BITS
+    last = last_event >> SEQ_BITS
     while len(sessions) <= MAX_SESSIONS:
         row = connection.execute(
             "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid > ? ORDER BY rowid LIMIT 1",
