@@ -26,7 +26,7 @@ def test_it_sums_what_there_is(get: Get, program: Programs) -> None:
     text = get("/overview").text
     for shown in (
         "$0.0246",
-        "$0.0123 per session",
+        "$0.0123 per session with a known cost",
         "2,468",
         "3.33 s",
         "67 %",
@@ -45,7 +45,7 @@ def test_it_tells_what_sessions_have_in_common(get: Get, program: Programs) -> N
     slow = answer(program(), at=now() - 60 * SECOND, tags=("v1",))
     breakdown(program(), at=now() - 60 * SECOND)
     text = get("/overview").text
-    assert "half 2.00 s, 90 % 4.00 s, 99 % 4.00 s or less" in text
+    assert "median 2.00 s; 90 % within 4.00 s, 99 % within 4.00 s" in text
     assert "1 of 2 sessions that ended" in text
     assert text.count(f'<a href="/sessions/{slow.program.session}">') == 2
     for filter in (

@@ -133,6 +133,11 @@ def test_a_refused_call_shows_no_unknown_cost(get: Get, program: Programs) -> No
     refused = one.event("llm", "a", at=now(), model="m", state="Fail", failure=failure)
     one.send()
     session = f"/sessions/{one.session}"
+    # until it has ended, another call may be open that does cost something
+    assert "no call has told yet" in get(session).text
+    assert "Providers refused" not in get(session).text
+    one.end("Fail", at=now(), failure=failure)
+    one.send()
     for shown in ("nothing was used", 'title="Providers refused all calls.">none</span>'):
         assert shown in get(session).text
     text = get(f"{session}?event={refused}").text

@@ -188,4 +188,5 @@ def _round_up(value: float) -> float:
     if value == 1:
         return 2  # the line in the middle of a single session would say a half
     magnitude = 10.0 ** math.floor(math.log10(value))
-    return next(step * magnitude for step in (1, 2, 4, 6, 8, 10) if step * magnitude >= value)
+    steps = (1, 2, 4, 6, 8, 10) if magnitude == 1 else (1, 2, 3, 4, 5, 6, 8, 10)
+    return next(step * magnitude for step in steps if step * magnitude >= value)

@@ -271,7 +271,11 @@ def _provenance(session: SessionSummary) -> str:
     Who says what the session cost.
     """
     said = sources_words(session.costs_from, unknown=session.costs_unknown)
-    return said or ("nothing was used" if session.llms else "no LLM calls")
+    if said or not session.llms:
+        return said or "no LLM calls"
+    # what was open when nothing more was heard may have cost something
+    is_open = session.state in ("Running", "Indeterminate")
+    return "no call has told yet" if is_open else "nothing was used"
 
 
 async def give_timeline(request: Request) -> Response:
