@@ -10,18 +10,28 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import statistics
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser
 
 from asyncops import _ids
-from asyncops._events import EndState, EventRecord, SessionEndedRecord, SessionRecord
+from asyncops._events import (
+    Cost,
+    EndState,
+    EventKind,
+    EventRecord,
+    SessionEndedRecord,
+    SessionRecord,
+)
 from asyncops._wire import Encoder, encode, number_line
 
 from .harness import Effort, Figure, Report, figure
@@ -43,6 +53,11 @@ CALLS = {Effort.QUICK: 10, Effort.FULL: 40}
 
 WORD = "refund"
 """What is searched for."""
+
+AGENTS = ("planner", "researcher", "writer", "reviewer")
+TOOLS = ("search orders", "read file", "run query", "fetch page", "send mail", "write draft")
+MODEL = "gpt-4.1-mini"
+"""Who takes part in these sessions."""
 
 WATCH_LIVE = """
 window.appeared = {};
@@ -138,32 +153,43 @@ def _fill(database: Path, sessions: int, events: int) -> None:
 
 def _session(collector: Serving, length: int) -> str:
     """
-    A session that has so many events: agents with ten calls each, one after the other.
+    A session that has so many events: agents with ten calls each, as long and as dear as chance has
+    it, which is what a page cannot send in a few bytes.
     """
     session, source = _ids.new_uuid(), _ids.new_uuid()
+    chance = random.Random(length)
     payload = Encoder().payload
-    began = time.time_ns() - 3_600 * 10**9
-    step = 3_000 * 10**9 // length
+    at = began = time.time_ns() - 3_600 * 10**9
     lines = [encode(SessionRecord(at=began, session=session, name="long", started_at=began))]
-    for number in range(1, length + 1):
-        at, is_agent = began + number * step, number % 11 == 1
-        lines.append(
-            encode(
-                EventRecord(
-                    at=at,
-                    session=session,
-                    id=f"{number:016x}",
-                    kind="agent" if is_agent else ("llm", "tool")[number % 2],
-                    name=f"step {number}",
-                    started_at=at,
-                    ended_at=at + step * (10 if is_agent else 1),
-                    state="Fail" if number % 97 == 0 else "Success",
-                    parent_id=None if is_agent else f"{number - (number - 1) % 11:016x}",
-                    params=payload({"query": "what the agent asks its tool"}),
-                )
-            )
-        )
-    at += step * 10
+
+    def add(kind: EventKind, name: str, started_at: int, **fields: Any) -> None:
+        event = EventRecord(
+            at=at, session=session, kind=kind, name=name, started_at=started_at, ended_at=at,
+            **fields,
+        )  # fmt: skip
+        lines.append(encode(event))
+
+    for agent in itertools.cycle(AGENTS):
+        if len(lines) > length:
+            break
+        parent, agent_began = _ids.new_event_id(), at
+        for place in range(min(10, length - len(lines))):
+            began_at = at
+            at += int(chance.expovariate(length / 3e12))
+            said: dict[str, Any] = {
+                "id": _ids.new_event_id(),
+                "parent_id": parent,
+                "agent": agent,
+                "state": "Fail" if chance.random() < 0.01 else "Success",
+                "params": payload({"query": "what the agent asks its tool"}),
+            }
+            if place % 2:
+                add("tool", chance.choice(TOOLS), began_at, **said)
+                continue
+            sent, got = int(chance.lognormvariate(7, 1)), int(chance.lognormvariate(5, 1))
+            said |= {"prompt_tokens": sent, "completion_tokens": got, "model": MODEL}
+            add("llm", MODEL, began_at, cost=Cost(Decimal(2 * sent + 8 * got) / 10**6), **said)
+        add("agent", agent, agent_began, id=parent, agent=agent, state="Success")
     lines.append(
         encode(
             SessionEndedRecord(

@@ -27,10 +27,11 @@ def columns(session: SessionSummary, events: EventColumns, *, now: int) -> dict[
 
     Times are microseconds since `base` (itself microseconds since the epoch). Names, agents and
     models are positions in lists of texts, -1 for none. What grows from row to row, as `seqs` and
-    `ends` do, is told by how much, which is shorter again; an open event's `ends` is when it
-    started, and its `took` null. A parent is told by how many rows it stands above its child, 0 for
-    none; parents that are not among *events* stand below them all, with nothing but an id. `now` is
-    the collector's clock: a browser whose clock is wrong still draws open events rightly.
+    `ends` do, is told by how much, which is shorter again, and so is the pause between the end of a
+    row and the start of the next one; an open event's end is told as its start. A parent is told by
+    how many rows it stands above its child, 0 for none; parents that are not among *events* stand
+    below them all, with nothing but an id. `now` is the collector's clock: a browser whose clock is
+    wrong still draws open events rightly.
     """
     base = session.started_at // 1_000
     kinds = {kind: place for place, kind in enumerate(KINDS)}
@@ -57,10 +58,7 @@ def columns(session: SessionSummary, events: EventColumns, *, now: int) -> dict[
         "kinds": [kinds[kind] for kind in events.kinds],
         "states": [states[state] for state in events.states],
         "ends": _steps(ends, base),
-        "took": [
-            None if told is None else end - start
-            for told, start, end in zip(events.ended_at, starts, ends, strict=True)
-        ],
+        "pauses": [start - before for start, before in zip(starts, (base, *ends), strict=False)],
         "name": [names[name] for name in events.names],
         "agent": [agents[agent] for agent in events.agents],
         "model": [models[model] for model in events.models],

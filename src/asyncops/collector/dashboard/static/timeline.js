@@ -42,16 +42,16 @@ export class Timeline {
     let [seq, end] = [0, 0];
     for (let i = 0; i < columns.seqs.length; i++) {
       seq += columns.seqs[i];
+      const start = end + columns.pauses[i];
       end += columns.ends[i];
-      const took = columns.took[i];
       const known = this.events.get(ids[i]);
       const event = known ?? newEvent(ids[i]);
       event.parentId = columns.parents[i] ? ids[i - columns.parents[i]] : null;
       event.seq = seq;
       event.kind = KINDS[columns.kinds[i]];
       event.state = STATES[columns.states[i]];
-      event.start = end - took; // null is 0: an open event's end is told as its start
-      event.end = took === null ? null : end;
+      event.start = start;
+      event.end = event.state === "Running" ? null : end;
       event.name = columns.names[columns.name[i]];
       event.agent = columns.agents[columns.agent[i]] ?? null;
       event.model = columns.models[columns.model[i]] ?? null;
