@@ -552,6 +552,42 @@ def test_a_crowd_that_says_nothing_holds_up_nobody(
         assert here.process.communicate(timeout=SECONDS)[1] == ""
 
 
+def test_fifty_open_pages_do_not_slow_down_what_arrives() -> None:
+    """
+    Records are acknowledged about as fast while fifty pages watch the session that they belong to,
+    and the list, as while nobody does.
+    """
+    sender = Sender()
+
+    def seconds(here: Collector) -> list[float]:
+        times = []
+        for _ in range(12):
+            began = time.monotonic()
+            assert sender.sends(here.url, 10) == 200
+            times.append(time.monotonic() - began)
+            time.sleep(0.02)  # longer together than pages rest between two looks
+        return times
+
+    with collector() as here:
+        assert sender.sends(here.url, 10) == 200
+        alone, watched = [], []
+        for _ in range(2):
+            alone += seconds(here)
+            session = f"/api/sessions/{sender.session}/stream?after={sender.seq}"
+            heads = [
+                f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+                for path in ("/api/stream", session)
+            ]
+            with connections(here, 50, *heads) as pages:
+                until(lambda: figure(here, "streams") == 50)
+                watched += seconds(here)
+                for page in pages:
+                    until(lambda page=page: b"data: " in page.recv(65_536))
+            until(lambda: figure(here, "streams") == 0)
+        assert statistics.median(watched) < 2 * statistics.median(alone) + 0.005
+        assert sender.stored(here) == sender.seq
+
+
 def test_beyond_its_limit_requests_are_put_off_in_json(files: Callable[[int], None]) -> None:
     """
     With as many requests going on as there may be, a further one is answered at once, in JSON, when
