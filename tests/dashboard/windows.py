@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import attrs
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 WATCH = """
   window.__xss = (what) => console.error(`a script ran: ${what}`);
@@ -19,6 +19,11 @@ WATCH = """
 Tells of recorded scripts that run, and of what the policy had to stop: our own pages must not even
 come so far.
 """
+
+PATIENCE_MILLIS = 15_000
+"""How long anything may take on a busy machine before a test gives up on it."""
+
+expect.set_options(timeout=PATIENCE_MILLIS)
 
 
 @attrs.define
@@ -51,7 +56,7 @@ class Window:
             java_script_enabled=script,
             locale="en-GB",
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MILLIS)
         self.contexts.append(context)
         context.add_init_script(WATCH)
         page = context.new_page()
