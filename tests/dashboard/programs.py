@@ -50,6 +50,7 @@ class Program:
     http: httpx.Client
     pid: int = 4_242
     host: dict[str, Any] | None = None
+    sdk: str = "asyncops 0.1.0"
     source: str = attrs.field(factory=lambda: str(uuid.uuid4()))
     session: str = attrs.field(factory=lambda: str(uuid.uuid4()))
     seq: int = 0
@@ -101,7 +102,7 @@ class Program:
                 source=self.source,
                 pid=self.pid,
                 started_at=at,
-                sdk="asyncops 0.1.0",
+                sdk=self.sdk,
                 host=self.host,
             )
         )

@@ -4,6 +4,7 @@ Whatever a program records is text on a page, and nothing more.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from playwright.sync_api import expect
 from programs import SECOND, Get, Program, Programs, now
 from windows import Window
 
-from asyncops._events import Cost, Failure
+from asyncops._events import Cost, Failure, LostRecord
 from asyncops.collector.dashboard.session_page import VIEWS
 from asyncops.collector.headers import content_policy
 
@@ -46,6 +47,7 @@ def attack(program: Program) -> tuple[str, dict[str, str]]:
     """
     m = MARKUP
     program.host = {m: m, "os": {m: [m, {m: m}]}}
+    program.sdk = m
     program.begin(m, at=now() - 9 * SECOND, tags=(m, m[::-1]))
     program.film(f"javascript:alert('{m}')", at=now())
     failure = Failure(
@@ -98,9 +100,23 @@ def attack(program: Program) -> tuple[str, dict[str, str]]:
         "error", m, at=now(), state="Fail", failure=failure, trigger_event_id=events["tool"]
     )
     program.open("action", m, at=now() - 6 * SECOND, agent=m)
+    program.say(LostRecord(at=now(), count=1, reason=m))
     program.end("Indeterminate", at=now(), reason=m, failure=failure)
     program.send()
+    comment(program, m, events["tool"])
     return f"/sessions/{program.session}", events
+
+
+def comment(program: Program, text: str, event: str) -> None:
+    """
+    A person says *text* in every field that there is for words on a session and on its *event*.
+    """
+    for about in ({}, {"event": event}):
+        said = {"by": text, "note": text, "score": 1, "score_name": text, "star": True}
+        answer = program.http.post(
+            f"/api/sessions/{program.session}/annotations", json={**said, **about}
+        )
+        assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.browser
@@ -168,11 +184,12 @@ def invade(program: Program) -> str:
     """
     program.host = {text: {text: text} for text in CORPUS}
     program.begin("".join(CORPUS)[:900], at=now() - 9 * SECOND, tags=CORPUS)
-    program.film(CORPUS[-1], at=now())
+    program.film(f"https://evil.test/x.mp4?{CORPUS[9]}", at=now())
+    events = []
     for text in CORPUS:
         failure = Failure(type=text, message=text, traceback=text)
         image = {"type": "image_url", "image_url": {"url": text}}
-        program.event(
+        event = program.event(
             "llm",
             text,
             at=now() - 8 * SECOND,
@@ -190,28 +207,33 @@ def invade(program: Program) -> str:
             state="Fail",
             tool_call_id=text,
         )
+        events.append(event)
     program.end("Fail", at=now(), reason="".join(CORPUS), failure=failure)
     program.send()
+    for text, event in zip(CORPUS, events, strict=True):
+        comment(program, text, event)
     return f"/sessions/{program.session}"
 
 
 @pytest.mark.browser
-def test_no_way_in_is_taken(window: Window, get: Get, program: Programs) -> None:
+def test_no_way_in_is_taken(window: Window, get: Get, program: Programs, tmp_path: Path) -> None:
     """
-    Nothing of a corpus of attacks runs, loads or leads away, whichever field it was recorded in,
-    and the policy need not stop anything: nothing gets that far.
+    Nothing of a corpus of attacks runs, loads or leads away, whichever field it was recorded in or
+    a person has said it in, and the policy need not stop anything: nothing gets that far. Nor does
+    it out of a file that the session was exported to.
     """
     bare = window.browser.new_page()
     taken: list[str] = []
+    asked: list[str] = []
     bare.add_init_script("window.__xss = (what) => console.warn(what)")
     bare.on("console", lambda message: taken.append(message.text))
+    bare.on("request", lambda request: asked.append(request.url))
     bare.route("**/evil.test/**", lambda route: route.abort())
     # first what would happen if one of our pages let it through: else this test tells nothing
     for text in CORPUS[:12]:
         bare.goto("about:blank")
         bare.set_content(f"<!doctype html><title></title>{text}", wait_until="load")
     bare.wait_for_timeout(50)
-    bare.close()
     assert {"script", "img", "svg", "srcdoc", "toggle", "quotes", "comment"} <= set(taken)
 
     one = program()
@@ -239,6 +261,16 @@ def test_no_way_in_is_taken(window: Window, get: Get, program: Programs) -> None
         for link in page.locator("#detail a").all():
             target = link.get_attribute("href") or ""
             assert target.startswith("/"), target
+    taken.clear()
+    asked.clear()
+    file = tmp_path / "taken along.html"
+    file.write_bytes(get(f"/api{path}/export?format=html").content)
+    bare.goto(file.as_uri())
+    bare.evaluate("for (const it of document.querySelectorAll('details')) it.open = true")
+    expect(bare.locator("bdi", has_text="__xss('img')").first).to_be_visible()
+    bare.close()
+    assert (taken, asked) == ([], [file.as_uri()])
+
     # an address is as good a place to put it
     query = "&".join(f"{name}={quote(text)}" for name, text in zip("qs", CORPUS[:2], strict=True))
     for address in (f"/?{query}", f"/api/sessions?sort={quote(CORPUS[1])}", f"/{quote(CORPUS[1])}"):

@@ -27,9 +27,11 @@ def test_a_key_opens_the_pages_and_signing_out_closes_them(
     """
     db = tmp_path / "keys.db"
 
+    research = "research <img src=x onerror=__xss('project')>"
+
     async def make_keys() -> tuple[str, str]:
         store = SQLiteStore(db)
-        keys = [await store.create_key(project) for project in ("billing", "research")]
+        keys = [await store.create_key(project) for project in ("billing", research)]
         await store.aclose()
         return keys[0][1], keys[1][1]
 
@@ -53,8 +55,11 @@ def test_a_key_opens_the_pages_and_signing_out_closes_them(
         page.get_by_role("link", name="Open another project").click()
         page.get_by_label("API key").fill(other)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.locator(".project")).to_have_text("research")
+        expect(page.locator(".project")).to_have_text(research)
+        page.goto(f"{collector.url}/keys")
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"API keys of {research}")
         menu.click()
+        expect(page.locator("img")).to_have_count(0)
         page.get_by_role("button", name="billing").click()
         expect(page.locator(".project")).to_have_text("billing")
         page.goto(f"{collector.url}/keys")
