@@ -29,6 +29,7 @@ def test_a_session_is_annotated_taken_along_and_deleted(
     """
     story = answer(program(), at=time.time_ns() - 100 * SECOND)
     page = window.open(story.path)
+    page.evaluate("window.untouched = true")
     page.get_by_role("button", name="Star", exact=True).click()
     expect(page.get_by_role("button", name="Starred")).to_have_attribute("aria-pressed", "true")
     page.get_by_text("Notes and scores").click()
@@ -44,6 +45,7 @@ def test_a_session_is_annotated_taken_along_and_deleted(
     expect(page.locator("#head").get_by_text("seen by Ada")).to_be_visible()
     page.get_by_role("button", name="Take back the note").click()
     expect(page.get_by_text("it answered")).to_have_count(0)
+    assert page.evaluate("window.untouched") is True
     assert window.open("/?starred=1").locator("tr .starred").count() == 1
 
     page.get_by_text("Export or delete").click()
@@ -75,6 +77,47 @@ def test_a_session_is_annotated_taken_along_and_deleted(
         assert (requests, faults) == ([address], [])
     finally:
         context.close()
+
+
+def test_words_appear_on_every_open_page_and_on_their_event(
+    window: Window, program: Programs
+) -> None:
+    """
+    What somebody says of an event is on its panel and on the session's page, also where others have
+    it open, and takes nothing from what they are writing; without a script a form does the same.
+    """
+    story = answer(program(), at=time.time_ns() - 100 * SECOND)
+    event = f"{story.path}?event={story.events['search']}"
+    hers, his = window.open(event), window.open(event)
+    for page in (hers, his):
+        expect(page.locator("#live")).to_have_text("Live")
+        page.evaluate("window.untouched = true")
+    his.get_by_label("Note on this event").fill("half a thought")
+    hers.get_by_label("Score of this event").fill("0.25")
+    hers.get_by_role("button", name="Set score").last.click()
+    hers.get_by_role("button", name="Star event").click()
+    hers.get_by_label("Note on this event").fill("<i>odd</i>")
+    hers.get_by_label("Note on this event").press("Enter")
+    for page in (hers, his):
+        said = page.locator("#detail .said")
+        expect(said).to_contain_text("<i>odd</i>")
+        expect(said).to_contain_text("0.25")
+        expect(page.get_by_role("button", name="Starred event")).to_be_visible()
+        expect(page.locator("#annotations .said a")).to_have_count(3)
+        assert page.evaluate("window.untouched") is True
+    expect(his.get_by_label("Note on this event")).to_have_value("half a thought")
+    expect(hers.get_by_label("Note on this event")).to_have_value("")
+
+    hers.evaluate("document.querySelector('#detail [name=note]').value = 'x'.repeat(9000)")
+    hers.get_by_role("button", name="Add note").last.click()
+    expect(hers.get_by_text("That cannot be said")).to_be_visible()
+    assert ["400" in fault for fault in window.faults] == [True]  # the browser tells of it, too
+    window.faults.clear()
+
+    plain = window.open(event, script=False)
+    plain.get_by_role("button", name="Starred event").click()
+    expect(plain.get_by_role("button", name="Star event")).to_be_visible()
+    expect(his.get_by_role("button", name="Star event")).to_be_visible()
 
 
 def test_a_form_that_is_not_sure_deletes_nothing(program: Programs, http: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..api import annotation_of
+from ..auth import wants_page
 from ..store.base import Store
 from .forms import read_form
 
@@ -28,7 +29,9 @@ async def annotate_session(request: Request) -> Response:
     except ValueError as error:
         raise HTTPException(400, f"That cannot be said: {error}") from None
     await store.annotate(request.state.project, annotation)
-    where = f"?event={quote(annotation.event)}" if annotation.event and annotation.star else ""
+    if not wants_page(request.scope):  # a script of ours, which asks for what it shows
+        return Response(status_code=204)
+    where = f"?event={quote(annotation.event)}" if annotation.event else ""
     return RedirectResponse(f"/sessions/{quote(session_id)}{where}", 303)
 
 

@@ -83,7 +83,7 @@ async def show_session(request: Request) -> Response:
         "page": "sessions",
         "views": VIEWS,
         **(await _view(request, head["detail"], view)),
-        **(await _event(request, head["session"], event_id) if event_id else {"event_id": None}),
+        **(await _event(request, head["detail"], event_id) if event_id else {"event_id": None}),
     }
     response = render(request, "session.html", context)
     if video is not None:
@@ -306,14 +306,15 @@ async def give_matches(request: Request) -> Response:
 async def show_event(request: Request) -> Response:
     store: Store = request.app.state.store
     session_id = request.path_params["session_id"]
-    session = (await store.session(request.state.project, session_id)).summary
-    context = await _event(request, session, request.path_params["event_id"])
+    detail = await store.session(request.state.project, session_id)
+    context = await _event(request, detail, request.path_params["event_id"])
     status = 404 if context["event"] is None else 200
-    return render(request, "_event.html", {"session": session, **context}, status)
+    return render(request, "_event.html", {"session": detail.summary, **context}, status)
 
 
-async def _event(request: Request, session: SessionSummary, event_id: str) -> dict[str, Any]:
+async def _event(request: Request, detail: SessionDetail, event_id: str) -> dict[str, Any]:
     store: Store = request.app.state.store
+    session = detail.summary
     event = await store.event(session.project, session.id, event_id)
     if event is None:
         return {"event": None, "event_id": event_id}
@@ -335,6 +336,11 @@ async def _event(request: Request, session: SessionSummary, event_id: str) -> di
         # what is no conversation in any way we know is shown as what it is
         "prompt_json": event.prompt if said is None else None,
         "completion_json": event.completion if answered is None else None,
+        "words": {
+            "starred": event_id in detail.starred_events,
+            "notes": [note for note in detail.notes if note.event == event_id],
+            "scores": [score for score in detail.scores if score.event == event_id],
+        },
     }
 
 

@@ -110,7 +110,23 @@ document.addEventListener("keydown", (press) => {
 
 // -- living -------------------------------------------------------------------------------------
 
-const refreshHead = soon(async () => morph(head, await fetchText(`${page}/head`)), 500);
+const said = () => head.querySelector(".said")?.innerHTML;
+
+async function showHead() {
+  const before = said();
+  morph(head, await fetchText(`${page}/head`));
+  if (selected && said() !== before) showSoon(); // it may be of the selected event
+}
+
+const refreshHead = soon(showHead, 500);
+const headNow = soon(showHead, 0);
+
+document.addEventListener("submit", async (submit) => {
+  if (!submit.target.matches("form.word")) return;
+  submit.preventDefault();
+  const { sendWord } = await import("./words.js");
+  if (await sendWord(submit.target)) headNow();
+});
 
 const refreshView = soon(
   view
