@@ -7,23 +7,31 @@ from __future__ import annotations
 from importlib.resources import files
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 from programs import SECOND, Get, Program, Programs, now
 from stories import answer, begin, breakdown
 from windows import Window
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 """WCAG 2.2 AA, and what axe's makers hold for good besides."""
 
 FIND = """
-async (levels) => {
-  const found = await axe.run({resultTypes: ["violations"], runOnly: levels});
+async ([levels, part]) => {
+  const found = await axe.run(part, {resultTypes: ["violations"], runOnly: levels});
   return found.violations.flatMap((rule) =>
     rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.failureSummary}`));
 }
 """
+
+UNFOLD = """
+document.querySelectorAll("details:not(.menu)").forEach((it) => { it.open = true; });
+"""
+"""Shows all that pages hide at first, but for the menu, which lies over what is below it."""
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -48,6 +56,7 @@ def tell(program: Programs) -> dict[str, str]:
     good = answer(program(), at=now() - 90 * SECOND, tags=("v1", "nightly"))
     bad = breakdown(program(), at=now() - 60 * SECOND)
     running = go_on(program())
+    long = work_through_much(program())
     return {
         "sessions": "/",
         "no sessions": "/?state=Cancelled",
@@ -64,6 +73,7 @@ def tell(program: Programs) -> dict[str, str]:
         "raw": f"{good.path}?view=raw",
         "failure": bad.event_path("query"),
         "running": f"/sessions/{running.session}",
+        "long": f"/sessions/{long.session}?q=step",
         "not found": "/sessions/nothing",
         "sign in": "/sign-in",
     }
@@ -79,11 +89,25 @@ def go_on(program: Program) -> Program:
     return program
 
 
-def check(page: Page, name: str) -> list[str]:
+def work_through_much(program: Program) -> Program:
     """
-    What is wrong with the page as it looks now.
+    A session of more events than a window has rows, and with a video.
     """
-    found: list[str] = page.evaluate(FIND, LEVELS)
+    start = now() - 50 * SECOND
+    begin(program, "long", at=start)
+    for number in range(60):
+        program.event("tool", f"step {number}", at=start + number * SECOND, params={"of": [[{}]]})
+    program.film("https://videos.example/long.mp4", at=start)
+    program.end("Success", at=now())
+    program.send()
+    return program
+
+
+def check(page: Page, name: str, part: str = "html") -> list[str]:
+    """
+    What is wrong with the page, or a part of it, as it looks now.
+    """
+    found: list[str] = page.evaluate(FIND, [LEVELS, part])
     beyond: int = page.evaluate(OVERFLOW)
     if beyond > 0:
         found.append(f"{beyond} px wider than the window")
@@ -101,13 +125,45 @@ def test_axe_finds_nothing(window: Window, program: Programs) -> None:
     for name, path in tell(program).items():
         page.goto(window.url + path)
         expect(page.locator("h1")).to_be_visible()
+        if name == "long":
+            expect(page.locator(".row").first).to_be_visible()
         page.evaluate(AXE)
         wrong += check(page, f"{name}, light, wide")
-        page.set_viewport_size({"width": 390, "height": 844})
+        page.set_viewport_size(PHONE)
         page.emulate_media(color_scheme="dark")
         wrong += check(page, f"{name}, dark, on a phone")
-        page.set_viewport_size({"width": 1440, "height": 900})
+        page.set_viewport_size(WIDE)
         page.emulate_media(color_scheme="light")
+    window.faults = [fault for fault in window.faults if "404" not in fault]  # asked for
+    assert wrong == []
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Programs) -> None:
+    """
+    Neither does what pages unfold, their menu or a dialog, in the same two ways.
+    """
+    wrong = []
+    pages = tell(program)
+    page = window.open("/healthz")
+    for name in ("sessions", "failure", "errors", "raw", "long", "keys"):
+        page.goto(window.url + pages[name])
+        if name == "keys":
+            page.get_by_role("button", name="Make the first key").click()
+        page.evaluate(AXE)
+        page.evaluate(UNFOLD)
+        for scheme, size in (("light", WIDE), ("dark", PHONE)):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            wrong += check(page, f"{name}, {scheme}, unfolded")
+            for dialog in page.locator("dialog").all() if name in ("sessions", "long") else ():
+                dialog.evaluate("(it) => it.showModal()")
+                wrong += check(page, f"{name}, {scheme}, a dialog", "dialog[open]")
+                dialog.evaluate("(it) => it.close()")
+            if name == "keys":
+                page.locator(".menu > summary").click()
+                wrong += check(page, f"{name}, {scheme}, the menu", ".menu")
+                page.locator(".menu > summary").click()
     window.faults = [fault for fault in window.faults if "404" not in fault]  # asked for
     assert wrong == []
 
@@ -187,6 +243,7 @@ def test_every_page_reads_without_a_script(get: Get, program: Programs) -> None:
         "raw": ("planner", "publish"),
         "failure": ("RuntimeError", "KeyError", "Traceback"),
         "running": ("worker", "Still running"),
+        "long": ("step 59", "https://videos.example"),
         "not found": ("There is no session nothing",),
         "sign in": ("API key",),
     }

@@ -16,7 +16,6 @@ const EDGE_PIXELS = 7; // how near an edge of the brush one has to be to move it
 const split = document.getElementById("split");
 const panel = document.getElementById("timeline");
 const grid = document.getElementById("grid");
-const scroller = document.getElementById("scroller");
 const canvas = document.getElementById("canvas");
 const over = document.getElementById("over-bars");
 const axis = document.getElementById("axis");
@@ -69,16 +68,16 @@ function rowHeight() {
 
 let height = rowHeight();
 
-// How much of the scroller shows rows: its head stays at the top.
+// How much of the grid shows rows: its head stays at the top.
 function viewHeight() {
-  return scroller.clientHeight - document.getElementById("grid-head").offsetHeight;
+  return grid.clientHeight - document.getElementById("grid-head").offsetHeight;
 }
 
 function draw() {
   const rows = timeline.rows;
   canvas.style.height = `${rows.length * height}px`;
-  const first = Math.max(Math.floor(scroller.scrollTop / height) - SPARE_ROWS, 0);
-  const last = Math.min(Math.ceil((scroller.scrollTop + viewHeight()) / height) + SPARE_ROWS, rows.length);
+  const first = Math.max(Math.floor(grid.scrollTop / height) - SPARE_ROWS, 0);
+  const last = Math.min(Math.ceil((grid.scrollTop + viewHeight()) / height) + SPARE_ROWS, rows.length);
   const inView = rows.slice(first, last);
   const wanted = new Set(inView);
   drawAxis(zoom ?? (fitted ? timeline.windowOf(inView) : timeline.window));
@@ -367,7 +366,7 @@ strip.addEventListener("pointerdown", (press) => {
 
 strip.addEventListener("dblclick", showWhole);
 
-scroller.addEventListener(
+grid.addEventListener(
   "wheel",
   (wheel) => {
     const box = axis.getBoundingClientRect();
@@ -532,7 +531,7 @@ function sayHits() {
 function refilter() {
   filter();
   writeAddress();
-  scroller.scrollTop = 0;
+  grid.scrollTop = 0;
   if (current && timeline.rows[current.row] !== current) current = null;
   drawAll();
 }
@@ -601,9 +600,9 @@ function readAddress() {
 function moveTo(event, above = 0) {
   current = event;
   const top = event.row * height;
-  if (top < scroller.scrollTop || top + height > scroller.scrollTop + viewHeight()) {
+  if (top < grid.scrollTop || top + height > grid.scrollTop + viewHeight()) {
     const below = top + height - viewHeight();
-    scroller.scrollTop = above || top < scroller.scrollTop ? top - above * height : below;
+    grid.scrollTop = above || top < grid.scrollTop ? top - above * height : below;
   }
   draw();
   if (timeline.hits) sayHits();
@@ -739,7 +738,7 @@ document.getElementById("expand-all").addEventListener("click", () => {
 document.getElementById("collapse-all").addEventListener("click", () => {
   timeline.setAllCollapsed(true);
   while (current?.parent) current = current.parent;
-  scroller.scrollTop = 0;
+  grid.scrollTop = 0;
   drawAll();
 });
 
@@ -770,7 +769,7 @@ async function load() {
   if (response.status === 401 || response.status === 404) location.reload();
   if (!response.ok) throw new TypeError(`${response.status} for the timeline`);
   const first = panel.hidden;
-  const atBottom = scroller.scrollTop > 0 && scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - height;
+  const atBottom = grid.scrollTop > 0 && grid.scrollTop + grid.clientHeight > grid.scrollHeight - height;
   const changed = timeline.merge(await response.json());
   if (changed || texts?.state === "away") texts?.again();
   if (!changed && !first) return;
@@ -780,7 +779,7 @@ async function load() {
   else if (timeline.hits) sayHits();
   drawAll();
   requestAnimationFrame(() => setTimeout(surveyAll)); // the rows first
-  if (atBottom) scroller.scrollTop = scroller.scrollHeight; // who reads the end, stays at the end
+  if (atBottom) grid.scrollTop = grid.scrollHeight; // who reads the end, stays at the end
   const event = timeline.events.get(selected);
   if (first && event) {
     show(event);
@@ -804,13 +803,13 @@ setInterval(() => {
   drawStrip();
 }, 500);
 
-scroller.addEventListener("scroll", draw, { passive: true });
+grid.addEventListener("scroll", draw, { passive: true });
 
 new ResizeObserver(() => {
   height = rowHeight();
   draw();
   drawStrip();
-}).observe(scroller);
+}).observe(grid);
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawStrip);
 
