@@ -103,6 +103,22 @@ def test_two_runs_side_by_side(get: Get, program: Programs) -> None:
     assert form.headers["location"] == f"/compare?ids={ids}"
 
 
+def test_a_cost_that_is_not_all_known_is_a_minimum(get: Get, program: Programs) -> None:
+    """
+    Beside a cost that every call has told stands one that is at least so much.
+    """
+    one = answer(program(), at=now() - 60 * SECOND)
+    other = program()
+    begin(other, "after", at=now() - 30 * SECOND)
+    other.event("llm", "told", at=now() - 20 * SECOND, model="m", cost="0.5")
+    other.event("llm", "untold", at=now() - 10 * SECOND, model="m", prompt_tokens=3)
+    other.end("Success", at=now())
+    other.send()
+    text = get(f"/compare?ids={one.program.session},{other.session}").text
+    assert "<bdi>$0.0123</bdi>" in text
+    assert "<bdi>at least $0.50</bdi>" in text
+
+
 def test_siblings_alike_are_told_apart_by_their_order(get: Get, program: Programs) -> None:
     """
     The second call of a tool stands beside the second call, of up to four sessions.

@@ -387,6 +387,33 @@ def test_the_keyboard_walks_folds_and_opens(window: Window, program: Programs) -
     assert page.url.endswith(story.path)
 
 
+SHIFTED = """
+new Promise((resolve) => {
+  let sum = 0;
+  new PerformanceObserver((list) => {
+    for (const shift of list.getEntries()) {
+      sum += shift.sources.some(({node}) => node?.closest?.("main")) ? shift.value : 0;
+    }
+  }).observe({type: "layout-shift", buffered: true});
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => resolve(sum), 50)));
+})
+"""
+"""
+How far what was drawn below the header has moved since the page opened.
+"""
+
+
+@pytest.mark.browser
+def test_nothing_moves_as_an_event_opens_by_its_address(window: Window, program: Programs) -> None:
+    """
+    The detail has its place beside the timeline before that is drawn.
+    """
+    story = answer(program(), at=now())
+    page = window.open(story.event_path("ask"))
+    expect(page.locator(".row")).to_have_count(5)
+    assert page.evaluate(SHIFTED) == 0
+
+
 @pytest.mark.browser
 def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> None:
     """

@@ -218,7 +218,7 @@ def _facts(sessions: Sequence[SessionSummary], now: int) -> list[dict[str, Any]]
     return [
         _fact("Reason", [session.reason or "" for session in sessions]),
         _number("Duration", [session.taken(now) for session in sessions], duration),
-        _number("Cost", [session.cost for session in sessions], dollars),
+        _costs(sessions),
         _number("Tokens in", [session.prompt_tokens for session in sessions], compact),
         _number("Tokens out", [session.completion_tokens for session in sessions], compact),
         _number("Events", [session.events for session in sessions], count),
@@ -235,6 +235,17 @@ def _fact(name: str, said: Sequence[str]) -> dict[str, Any]:
         "tells": any(said),
         "cells": [{"said": text, "delta": "", "differs": text != said[0]} for text in said],
     }
+
+
+def _costs(sessions: Sequence[SessionSummary]) -> dict[str, Any]:
+    """
+    What the sessions cost: at least so much where the cost of a call is unknown.
+    """
+    fact = _number("Cost", [session.cost for session in sessions], dollars)
+    for session, cell in zip(sessions, fact["cells"], strict=True):
+        if session.cost is not None and session.costs_unknown:
+            cell["said"] = f"at least {cell['said']}"
+    return fact
 
 
 def _number(name: str, values: Sequence[int | None], say: Callable[[int], str]) -> dict[str, Any]:

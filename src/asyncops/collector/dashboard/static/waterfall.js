@@ -187,7 +187,7 @@ function drawAxis(wanted) {
   const { from, to } = (axisWindow = wanted);
   const width = axis.clientWidth;
   const span = to - from;
-  const { step, at } = ticks(from, to, Math.max(Math.floor(width / LABEL_PIXELS), 1));
+  const { step, at } = ticks(from, to, Math.max(Math.floor(width / LABEL_PIXELS), 2));
   const labelled = at.filter((mark, place) => place === 0 || ((mark - from) / span) * width < width - LABEL_PIXELS * 0.8);
   const marks = labelled.map((mark) => {
     const label = element("b", "");
