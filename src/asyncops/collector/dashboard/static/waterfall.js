@@ -188,7 +188,8 @@ function drawAxis(wanted) {
   const width = axis.clientWidth;
   const span = to - from;
   const { step, at } = ticks(from, to, Math.max(Math.floor(width / LABEL_PIXELS), 2));
-  const labelled = at.filter((mark, place) => place === 0 || ((mark - from) / span) * width < width - LABEL_PIXELS * 0.8);
+  const room = Math.min(LABEL_PIXELS * 0.8, width * 0.28); // for the last label, less where all is narrow
+  const labelled = at.filter((mark, place) => place === 0 || ((mark - from) / span) * width < width - room);
   const marks = labelled.map((mark) => {
     const label = element("b", "");
     label.textContent = tickLabel(mark, step);
