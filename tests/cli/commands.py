@@ -102,10 +102,15 @@ class Commands:
         return subprocess.CompletedProcess(arguments, status, said.read(), complained.read())
 
     def on_a_terminal(
-        self, columns: int, *arguments: str, env: Mapping[str, str] | None = None
+        self,
+        columns: int,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        typed: str = "",
     ) -> tuple[int, str]:
         """
-        Run a command to its end in this process, its input and output a terminal so wide.
+        Run a command to its end in this process, its input and output a terminal so wide, in which
+        somebody typed that.
 
         Returns:
             The exit status and what the terminal was told.
@@ -123,6 +128,7 @@ class Commands:
 
         reader = threading.Thread(target=read)
         reader.start()
+        os.write(leader, typed.encode())
         # whoever asks how wide it is looks at the descriptors, too
         before = [os.dup(number) for number in range(3)]
         for number in range(3):

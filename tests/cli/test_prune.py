@@ -1,5 +1,5 @@
 """
-`asyncops prune` and `asyncops serve --keep`: old sessions go.
+`asyncops delete`, `asyncops prune` and `asyncops serve --keep`: sessions go.
 """
 
 from __future__ import annotations
@@ -51,3 +51,34 @@ def test_old_sessions_go(asyncops: Commands) -> None:
     with asyncops.started("serve", "--port", str(asyncops.port), env=environment):
         wait_for(asyncops.answers)
         wait_for(lambda: [found["name"] for found in asyncops.sessions()] == ["number 4"])
+
+
+def test_sessions_go_when_somebody_is_sure(asyncops: Commands) -> None:
+    """
+    `delete` asks, and deletes nothing where nobody says yes; what is deleted is not imported again,
+    and the import says so.
+    """
+    lines = session_lines(SOURCE, 3, 2, 1)
+    assert asyncops.here("import", input=lines).returncode == 0
+    first, second, third = (f"00000000-0000-7000-8000-{days:012x}" for days in (3, 2, 1))
+    status, said = asyncops.on_a_terminal(80, "delete", first, typed="n\n")
+    assert (status, len(asyncops.sessions())) == (2, 3)
+    assert f"{first} number 1, 0 events" in said
+    assert "Delete 1 session for good? [y/N]" in said
+    status, said = asyncops.on_a_terminal(80, "delete", first, typed="yes\n")
+    assert status == 0
+    done = asyncops.here("delete", second)
+    assert (done.returncode, "say --yes" in done.stderr) == (2, True)
+    done = asyncops.here("delete", second, second, "nothing", "--yes")
+    assert (done.returncode, "no session begins with" in done.stderr) == (2, True)
+    assert [session["id"] for session in asyncops.sessions()] == [third, second]
+    done = asyncops.here("delete", second, "--yes")
+    assert done.stdout == f"deleted {second} number 2, 0 events\n"
+
+    done = asyncops.here("import", input=lines)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"asyncops: not taken: session {gone} was deleted here, and stays deleted"
+        for gone in (second, first)
+    ]
+    assert [session["id"] for session in asyncops.sessions()] == [third]

@@ -64,6 +64,7 @@ def app() -> cyclopts.App:
     from cyclopts import App
 
     from . import (
+        delete,
         demo,
         doctor,
         export,
@@ -87,6 +88,7 @@ def app() -> cyclopts.App:
         commands.command(command)
     commands.command(export.export)
     commands.command(import_.import_, name="import")
+    commands.command(delete.delete)
     commands.command(prune.prune)
     commands.command(reprice.reprice)
     commands.command(keys.keys)

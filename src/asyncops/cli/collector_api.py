@@ -112,6 +112,12 @@ class CollectorAPI:
         async for part in self._parts("/api/reprice", asked):
             yield part
 
+    async def delete(self, session_id: str) -> None:
+        """
+        Delete a session, if it is still there.
+        """
+        await self._ask("DELETE", f"/api/sessions/{session_id}", missing_ok=True)
+
     async def prune(self, **asked: str | bool) -> AsyncIterator[dict[str, Any]]:
         """
         Have old sessions deleted, and tell of it part by part.

@@ -59,7 +59,8 @@ def import_(
     project: str = DEFAULT_PROJECT,
 ) -> None:
     """
-    Take in sessions that `asyncops export` wrote as ndjson. The same file again changes nothing.
+    Take in sessions that `asyncops export` wrote as ndjson. The same file again changes nothing,
+    and sessions that were deleted here stay deleted.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 async def _import(api: CollectorAPI, path: Path, file: BinaryIO) -> bool:
     """
-    Send what is in *file*, and tell of it; returns whether all of it was taken.
+    Send what is in *file*, and tell of it; returns whether all of it is there now.
     """
     sessions: set[str] = set()
     records = 0
@@ -109,11 +110,17 @@ async def _import(api: CollectorAPI, path: Path, file: BinaryIO) -> bool:
         records += len(lines)
         refused += await api.send(source, b"".join(lines))
     print(f"{path}: {plural(records, 'record')} of {plural(len(sessions), 'session')}", flush=True)
+    # what is dropped of a deleted session is acknowledged: its program need not send it again
+    gone = [] if refused else [id for id in sorted(sessions) if await api.session(id) is None]
+    for session in gone[:MAX_SHOWN]:
+        output.notice(f"not taken: session {session} was deleted here, and stays deleted")
+    if len(gone) > MAX_SHOWN:
+        output.notice(f"{len(gone)} sessions of {path} were deleted here in all")
     for why in refused[:MAX_SHOWN]:
         output.notice(f"refused: {why}")
     if len(refused) > MAX_SHOWN:
         output.notice(f"{len(refused)} lines of {path} were refused in all")
-    return not refused
+    return not (refused or gone)
 
 
 def _batches(path: Path, file: BinaryIO) -> Iterator[tuple[str, list[bytes], set[str]]]:
