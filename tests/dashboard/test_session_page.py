@@ -673,6 +673,36 @@ def test_events_appear_while_the_session_runs(window: Window, program: Programs)
 
 
 @pytest.mark.browser
+def test_what_arrives_out_of_view_is_counted(window: Window, program: Programs) -> None:
+    """
+    Who reads the beginning is told how many events are new at the end, and is led there; who reads
+    the end sees them and is told nothing.
+    """
+    one = program()
+    begin(one, "live", at=now())
+    for number in range(60):
+        one.event("tool", f"early {number}", at=now())
+    one.send()
+    page = window.open(f"/sessions/{one.session}")
+    expect(row(page, "early 0")).to_be_visible()
+    news = page.locator("#fresh")
+    expect(news).to_be_hidden()
+    for number in range(2):
+        one.event("tool", f"late {number}", at=now())
+    one.send()
+    expect(news).to_have_text("2 new")
+    expect(row(page, "early 0")).to_be_in_viewport()
+    news.click()
+    expect(row(page, "late 0")).to_be_in_viewport()
+    expect(news).to_be_hidden()
+    page.locator("#grid").press("End")
+    one.event("tool", "last", at=now())
+    one.send()
+    expect(row(page, "last")).to_be_in_viewport()
+    expect(news).to_be_hidden()
+
+
+@pytest.mark.browser
 def test_an_open_event_of_a_dead_session_is_marked(window: Window, program: Programs) -> None:
     """
     What nobody closed is told apart from what still runs.

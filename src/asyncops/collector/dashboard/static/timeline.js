@@ -295,7 +295,7 @@ function newEvent(id) {
     id, parentId: null, seq: 0, kind: "", state: "", start: 0, end: null, name: "", agent: null, model: null,
     tokens: null, cost: null, otherCost: null, error: null,
     parent: null, children: [], depth: 0, position: 0, siblings: 0, place: 0, row: 0,
-    collapsed: false, hit: false, kept: false,
+    collapsed: false, hit: false, kept: false, seen: false,
   };
 }
 

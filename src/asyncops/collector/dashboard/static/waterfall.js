@@ -28,6 +28,7 @@ const stateChoice = document.getElementById("only-state");
 const colourChoice = document.getElementById("colour-by");
 const legend = document.getElementById("legend");
 const pathButton = document.getElementById("critical");
+const freshButton = document.getElementById("fresh");
 const fitButton = document.getElementById("fit");
 
 const timeline = new Timeline();
@@ -42,6 +43,7 @@ let zoom = null; // from when to when the axis goes, where somebody chose it
 let axisWindow = { from: 0, to: 1 };
 let path = null; // what the end waited for, while that is shown
 let classOf = (event) => `kind-${event.kind}`; // which colour
+let fresh = []; // what has arrived out of view, and was not looked at yet
 let cursor = null; // up to when the replay has come
 
 // Shows the waterfall of the session at `address`; tells `select(id)` of clicks, `follow(id)` of
@@ -80,6 +82,7 @@ function draw() {
   const last = Math.min(Math.ceil((grid.scrollTop + viewHeight()) / height) + SPARE_ROWS, rows.length);
   const inView = rows.slice(first, last);
   const wanted = new Set(inView);
+  if (fresh.length) sayFresh(inView);
   drawAxis(zoom ?? (fitted ? timeline.windowOf(inView) : timeline.window));
   if (current) wanted.add(current); // it holds aria-activedescendant, wherever one has scrolled to
   const unused = [];
@@ -778,6 +781,8 @@ async function load() {
   colour();
   if (first) filter();
   else if (timeline.hits) sayHits();
+  if (first) for (const event of timeline.order) event.seen = true;
+  else fresh = timeline.order.filter((event) => !event.seen && (!timeline.hits || event.kept));
   drawAll();
   requestAnimationFrame(() => setTimeout(surveyAll)); // the rows first
   if (atBottom) grid.scrollTop = grid.scrollHeight; // who reads the end, stays at the end
@@ -788,6 +793,22 @@ async function load() {
     moveTo(event, 5);
   }
 }
+
+// Who reads elsewhere is told how much is new where it is not seen.
+function sayFresh(inView) {
+  for (const event of inView) event.seen = true;
+  fresh = fresh.filter((event) => !event.seen);
+  freshButton.hidden = !fresh.length;
+  freshButton.textContent = `${count(fresh.length)} new`;
+}
+
+freshButton.addEventListener("click", () => {
+  const [event] = fresh;
+  show(event);
+  drawAll();
+  moveTo(event, 5);
+  grid.focus({ preventScroll: true });
+});
 
 // What it takes all events to know.
 function surveyAll() {
