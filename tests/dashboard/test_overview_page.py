@@ -5,6 +5,7 @@ The overview: sums, shares, days and models, each leading to the sessions behind
 from __future__ import annotations
 
 import datetime
+import html
 import re
 
 import pytest
@@ -12,6 +13,8 @@ from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
 from stories import answer, begin, breakdown
 from windows import Window
+
+from asyncops._events import Failure
 
 DAY = 86_400 * SECOND
 
@@ -62,6 +65,43 @@ def test_it_tells_what_sessions_have_in_common(get: Get, program: Programs) -> N
     found = get("/api/breakdown").json()
     assert found["duration_ms"] == {"p50": 2_000, "p90": 4_000, "p99": 4_000}
     assert [group["text"] for group in found["agents"]] == ["planner", "writer"]
+
+
+def test_every_link_leads_to_what_it_counts(get: Get, program: Programs) -> None:
+    """
+    Whatever agents, models, tags and errors are called: each link has an answer, behind each bar
+    and row are sessions, and behind a number of sessions are so many.
+    """
+    names = ("50 % & more", "a+b #1", 'c=d; "e" <f>', "日本/?")
+    for number, name in enumerate(names, 1):
+        for _ in range(number):
+            one = program()
+            begin(one, "awkward", at=now() - 60 * SECOND, tags=(name,))
+            failure = Failure(type="Odd", message=name, traceback="")
+            one.event("llm", "ask", at=now() - 50 * SECOND, agent=name, model=name, cost="0.5")
+            one.event("tool", "try", at=now(), agent=name, state="Fail", failure=failure)
+            one.end("Fail", at=now(), reason=name, failure=failure)
+            one.send()
+    main = get("/overview").text.split("<main")[1]
+    counts = re.findall(
+        r'<a href="([^"]*(?:fingerprint|tag|agent|model)=[^"]*)">.*?</a></td>'
+        r'<td class="num">(\d+)</td>',
+        main,
+    )
+    assert len(counts) == 4 * len(names)
+
+    def listed(address: str) -> int:
+        page = get(html.unescape(address))
+        assert page.status_code == 200, address
+        return page.text.count('<tr id="session-')
+
+    assert {address: listed(address) for address, _ in counts} == {
+        address: int(count) for address, count in counts
+    }
+    empty = set(re.findall(r'href="([^"]*)"[^>]* tabindex="-1"', main))
+    others = set(re.findall(r'href="(/[^"]*)"', main)) - {address for address, _ in counts}
+    behind = {address: listed(address) for address in others}
+    assert [it for it in others - empty if it.startswith("/?") and not behind[it]] == []
 
 
 def test_a_cost_nobody_told_is_unknown_here_too(get: Get, program: Programs) -> None:
