@@ -19,6 +19,7 @@ const grid = document.getElementById("grid");
 const canvas = document.getElementById("canvas");
 const over = document.getElementById("over-bars");
 const axis = document.getElementById("axis");
+const rowTemplate = document.getElementById("row");
 const strip = document.getElementById("strip");
 const picture = strip.querySelector("canvas");
 const brush = document.getElementById("brush");
@@ -69,6 +70,7 @@ function rowHeight() {
 }
 
 let height = rowHeight();
+let drawnFor = ""; // which size of the grid
 
 // How much of the grid shows rows: its head stays at the top.
 function viewHeight() {
@@ -77,6 +79,7 @@ function viewHeight() {
 
 function draw() {
   const rows = timeline.rows;
+  drawnFor = sizeOf(grid);
   canvas.style.height = `${rows.length * height}px`;
   const first = Math.max(Math.floor(grid.scrollTop / height) - SPARE_ROWS, 0);
   const last = Math.min(Math.ceil((grid.scrollTop + viewHeight()) / height) + SPARE_ROWS, rows.length);
@@ -108,26 +111,10 @@ function draw() {
 }
 
 function newRow() {
-  const row = element("div", "row", { role: "row" });
-  const name = element("div", "c-name", { role: "gridcell" });
-  const twisty = element("button", "twisty", { type: "button", tabindex: "-1", "aria-hidden": "true" });
-  twisty.append(icon("chevron"));
-  name.append(
-    element("span", "indent"),
-    twisty,
-    icon("action"),
-    element("span", "hidden"),
-    element("bdi", "name"),
-    element("span", "mark"),
-    element("bdi", "agent"),
-  );
-  const bar = element("div", "c-bar", { role: "presentation" });
-  bar.append(element("span", "bar"));
-  row.append(name);
-  for (const part of ["c-took", "c-tokens", "c-cost"]) row.append(element("div", part, { role: "gridcell" }));
-  row.append(bar);
+  const row = rowTemplate.content.firstElementChild.cloneNode(true);
+  const [name, took, tokens, cost, bar] = row.children;
   const [indent, , kind, said, title, mark, agent] = name.children;
-  row.parts = { indent, kind, said, title, mark, agent, took: row.children[1], tokens: row.children[2], cost: row.children[3], bar: bar.firstChild };
+  row.parts = { indent, kind, said, title, mark, agent, took, tokens, cost, bar: bar.firstChild };
   return row;
 }
 
@@ -828,6 +815,7 @@ setInterval(() => {
 grid.addEventListener("scroll", draw, { passive: true });
 
 new ResizeObserver(() => {
+  if (drawnFor === sizeOf(grid)) return;
   height = rowHeight();
   draw();
   drawStrip();
@@ -861,6 +849,10 @@ function hiddenText(text) {
   const span = element("span", "hidden");
   span.textContent = text;
   return span;
+}
+
+function sizeOf(element) {
+  return `${element.clientWidth}x${element.clientHeight}`;
 }
 
 function clamp(percent) {
