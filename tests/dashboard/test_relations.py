@@ -69,3 +69,37 @@ def test_attempts_of_one_call_lead_to_each_other(get: Get, program: Programs) ->
             assert f'data-event="{linked}"' in text
         assert f"<strong>{place}</strong>" in text
     assert "<dt>Attempts</dt>" not in get(f"{path}/{other}").text
+
+
+def test_a_call_leads_to_the_one_before_and_shows_what_is_new(get: Get, program: Programs) -> None:
+    """
+    What was said or answered before is folded, as far as it is the beginning; what is all there is
+    is shown.
+    """
+    one = program()
+    start = now()
+    begin(one, "turns", at=start)
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which one?"}]
+    answered = {"role": "assistant", "content": "The second."}
+    said_then = [*said, answered, {"role": "user", "content": "Sure?"}]
+    calls = [
+        one.event("llm", "ask", at=start + place * SECOND, model="m", prompt=prompt, completion=it)
+        for place, (prompt, it) in enumerate(
+            [(said, answered), (said_then, None), (said_then, None), ("Sure?", None)]
+        )
+    ]
+    one.send()
+    first, second, third, fourth = (
+        get(f"/sessions/{one.session}/events/{call}").text for call in calls
+    )
+    assert "Call before" not in first
+    for text, before in ((second, calls[0]), (third, calls[1]), (fourth, calls[2])):
+        assert f'data-event="{before}">1.00 s earlier</a>' in text
+    folded, _, shown = second.partition("</details>")
+    assert "3 earlier messages sent again" in folded
+    assert [told in folded for told in ("Be brief.", "Which one?", "The second.", "Sure?")] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert "Sure?" in shown
+    for text in (first, third, fourth):
+        assert "sent again" not in text

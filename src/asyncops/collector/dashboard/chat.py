@@ -17,7 +17,7 @@ import msgspec
 from ..store.base import EventDetail, EventSummary
 from .conversations import Message, Part, messages
 
-__all__ = ["Exchange", "Speaker", "chat", "in_chat_order"]
+__all__ = ["Exchange", "Speaker", "chat", "in_chat_order", "repeated"]
 
 MAX_THREADS = 8
 """How many conversations of one agent are told apart; the first ones are forgotten beyond that."""
@@ -118,6 +118,17 @@ def chat(
     for speaker in speakers.values():
         speaker.exchanges[:] = [_without(shown, exchange) for exchange in speaker.exchanges]
     return tuple(speakers.values())
+
+
+def repeated(said: Sequence[Message], before: EventDetail) -> int:
+    """
+    How many messages *said* begins with that the call *before* was told, or answered; 0 where
+    nothing is new.
+    """
+    earlier = (_spoken(before.prompt, "user"), _spoken(before.completion, "assistant"))
+    thread = [key for several in earlier for message in several or () for key in _keys(message)]
+    known = _known(said, thread)
+    return 0 if all(known) else known.index(False)
 
 
 def _read(call: EventDetail, threads: dict[str | None, list[list[_Key]]]) -> Exchange:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..store.base import Around, EventSummary
 
-__all__ = ["MAX_ATTEMPTS", "possible_attempts", "self_time"]
+__all__ = ["MAX_ATTEMPTS", "call_before", "possible_attempts", "self_time"]
 
 MAX_ATTEMPTS = 10
 """How many attempts before and after one are looked at."""
@@ -27,6 +27,15 @@ def self_time(event: EventSummary, around: Around) -> int | None:
         alone += max(min(started_at, event.ended_at) - reached, 0)
         reached = max(reached, ended_at)
     return alone + max(event.ended_at - reached, 0)
+
+
+def call_before(event: EventSummary, around: Around) -> str | None:
+    """
+    The id of the call before *event* of the same model in the same place, if there is one.
+    """
+    ids = [id for id, _ in around.alike]
+    place = ids.index(event.id) if event.id in ids else 0
+    return ids[place - 1] if place else None
 
 
 def possible_attempts(event: EventSummary, around: Around) -> tuple[list[str], list[str]]:

@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from ..api import event_json, session_json
 from ..headers import content_policy
 from ..store.base import Around, EventDetail, EventSummary, SessionDetail, SessionSummary, Store
-from .chat import chat, in_chat_order
+from .chat import chat, in_chat_order, repeated
 from .columns import columns
 from .conversations import messages
 from .costs import sources_words
@@ -28,7 +28,7 @@ from .faults import fault_groups
 from .forms import read_form
 from .hosts import host_line
 from .outline import outline
-from .relations import MAX_ATTEMPTS, possible_attempts, self_time
+from .relations import MAX_ATTEMPTS, call_before, possible_attempts, self_time
 from .rendering import as_json, render
 from .spending import by_agent, by_model, by_tool
 from .timeline import in_tree_order
@@ -326,12 +326,17 @@ async def _event(request: Request, detail: SessionDetail, event_id: str) -> dict
     around = Around()
     if session.events <= AROUND_EVENTS:
         around = await store.around(session.project, session.id, event_id, near=MAX_ATTEMPTS)
+    before = None
+    if (earlier := call_before(event.summary, around)) is not None:
+        before = await store.event(session.project, session.id, earlier)
     return {
         "event": event,
         "event_id": event_id,
         "trigger": trigger,
         "self_time": self_time(event.summary, around),
         "attempts": await _attempts(store, session, event, around),
+        "before": before,
+        "repeated": repeated(said, before) if said and before else 0,
         "conversation": [*(said or ()), *(answered or ())],
         # what is no conversation in any way we know is shown as what it is
         "prompt_json": event.prompt if said is None else None,

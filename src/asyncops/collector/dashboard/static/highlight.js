@@ -14,6 +14,7 @@ export function highlight(element, wanted) {
     for (const { index, 0: found } of texts.currentNode.data.matchAll(anyOf)) {
       const range = new StaticRange({ startContainer: texts.currentNode, startOffset: index, endContainer: texts.currentNode, endOffset: index + found.length });
       ranges.push(range);
+      texts.currentNode.parentElement.closest("details.repeated")?.setAttribute("open", "");
     }
   }
   CSS.highlights.set("found", new Highlight(...ranges));
