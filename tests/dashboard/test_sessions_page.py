@@ -304,6 +304,23 @@ def test_a_running_session_counts_on(window: Window, program: Programs) -> None:
 
 
 @pytest.mark.browser
+def test_names_and_tags_keep_their_room(window: Window, program: Programs) -> None:
+    """
+    In a narrow window, and with every column there is, names can be read; the table scrolls.
+    """
+    answer(program(), at=now() - 60 * SECOND, tags=("nightly",))
+    page = window.open("/", width=1024)
+    expect(page.locator("#columns input")).not_to_have_count(0)
+    every = page.locator("#columns input").evaluate_all("(all) => all.map((it) => it.value)")
+    for path in ("/", "/?" + "&".join(f"column={name}" for name in every)):
+        page.goto(window.url + path)
+        for column in (".c-name", ".c-tags"):
+            place = page.locator(f"tbody {column}").bounding_box()
+            assert place is not None
+            assert place["width"] >= 100, (path, column)
+
+
+@pytest.mark.browser
 def test_filters_are_applied_as_they_are_chosen(window: Window, program: Programs) -> None:
     """
     Clicking a state filters at once, and the address holds just that.
