@@ -174,6 +174,9 @@ def test_agents_models_and_tools_are_added_up(get: Get, program: Programs) -> No
     assert text.index("dear $0.75") < text.index("cheap at least") < text.index("no agent")
     assert "large $0.75 2 2,000 800 cached 20 4.00 s 2.00 s 0" in text
     assert "look 1 3.00 s 3.00 s 3.00 s 1" in text
+    dearest = text.partition("Dearest calls")[2]
+    assert "ask $0.50 57 % dear large 1,000 10 2.00 s" in dearest
+    assert dearest.index("$0.50 57 %") < dearest.index("$0.25 29 %") < dearest.index("$0.125 14 %")
 
 
 def test_errors_that_say_the_same_stand_together(get: Get, program: Programs) -> None:

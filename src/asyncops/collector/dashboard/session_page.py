@@ -30,7 +30,7 @@ from .hosts import host_line
 from .outline import outline
 from .relations import MAX_ATTEMPTS, call_before, possible_attempts, self_time
 from .rendering import as_json, render
-from .spending import by_agent, by_model, by_tool
+from .spending import by_agent, by_model, by_tool, dearest
 from .timeline import in_tree_order
 from .video import playable
 
@@ -165,6 +165,7 @@ async def _agents(request: Request, detail: SessionDetail) -> dict[str, Any]:
         "agents": await run_sync(lambda: by_agent(events, now=until)),
         "models": await run_sync(lambda: by_model(events, now=until)),
         "tools": await run_sync(lambda: by_tool(events, now=until)),
+        "dearest": await run_sync(dearest, events),
     }
 
 

@@ -4,6 +4,7 @@ Who spent what in one session: sums over its events, by agent, by model, by tool
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
@@ -11,7 +12,10 @@ import attrs
 
 from ..store.base import EventSummary
 
-__all__ = ["Spending", "by_agent", "by_model", "by_tool"]
+__all__ = ["Spending", "by_agent", "by_model", "by_tool", "dearest"]
+
+MAX_DEAREST = 5
+"""How many events are named as the dearest."""
 
 
 @attrs.define(kw_only=True)
@@ -111,6 +115,18 @@ def by_tool(events: Iterable[EventSummary], *, now: int) -> list[Spending]:
     How long each tool took.
     """
     return _by((event for event in events if event.kind == "tool"), lambda event: event.name, now)
+
+
+def dearest(events: Iterable[EventSummary]) -> list[EventSummary]:
+    """
+    The events that cost most dollars, dearest first.
+    """
+    costs = (
+        (event.cost.amount, -event.seq, event)
+        for event in events
+        if event.cost is not None and event.cost.currency == "USD" and event.cost.amount > 0
+    )
+    return [event for *_, event in heapq.nlargest(MAX_DEAREST, costs)]
 
 
 def _by(
