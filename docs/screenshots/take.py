@@ -6,6 +6,7 @@ pictures of this directory anew.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -15,13 +16,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import attrs
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
+
+PALETTE = 256
+"""How many colours a picture has."""
 
 
 @attrs.frozen
@@ -75,10 +79,8 @@ def main() -> None:
             )
             for shot in SHOTS:
                 picture = take(browser, url + addresses[shot.page], shot)
-                # a palette, in which colours that are rare keep their place, too
                 full = Image.open(io.BytesIO(picture)).convert("RGB")
-                few = full.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-                few.save(HERE / shot.file, optimize=True)
+                in_few_colours(full).save(HERE / shot.file, optimize=True)
                 print(f"{shot.file}: {(HERE / shot.file).stat().st_size / 1e3:.0f} KB")
             browser.close()
 
@@ -146,6 +148,21 @@ def take(browser: Browser, address: str, shot: Shot) -> bytes:
     picture = page.screenshot()
     context.close()
     return picture
+
+
+def in_few_colours(full: Image.Image) -> Image.Image:
+    """
+    *full* with a palette: grounds are exactly as they were, and colours that are rare keep their
+    place, too.
+    """
+    counted = cast(
+        "list[tuple[int, tuple[int, int, int]]]", full.getcolors(full.width * full.height)
+    )
+    most = [colour for _, colour in sorted(counted, reverse=True)[: PALETTE // 2]]
+    rest = full.quantize(PALETTE - len(most), Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*itertools.chain.from_iterable(most), *rest])
+    return full.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":
