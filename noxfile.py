@@ -52,6 +52,10 @@ def _runs(python: str) -> bool:
 
 PYTHONS = _interpreters()
 
+# A file stays with one worker: what its tests share is made once. Files are taken as they are
+# sorted, or those of few tests, which are the longest ones, would come last, one worker idle.
+PARALLEL = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
+
 nox.options.sessions = ["lint", "types", "layers", "docs", "tests", "pages", "speed", "wheel"]
 
 
@@ -99,8 +103,7 @@ def tests(session: nox.Session) -> None:
     the last.
     """
     session.install("-e", ".[server]", *_dependencies("tests"))
-    # a file stays with one worker: what its tests share is made once
-    options = ["-n", "logical", "--dist", "loadfile", "-m", "not browser"]
+    options = [*PARALLEL, "-m", "not browser"]
     if session.python == PYTHONS[-1]:
         options += ["--cov", "--cov-report=" if session.posargs else "--cov-report=term"]
     session.run("pytest", *options, *session.posargs)
@@ -112,7 +115,7 @@ def pages(session: nox.Session) -> None:
     The pages in a real browser, once: they are the same on every Python.
     """
     session.install("-e", ".[server]", *_dependencies("tests"))
-    session.run("pytest", "-n", "logical", "--dist", "loadfile", "-m", "browser", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "browser", *session.posargs)
 
 
 @nox.session
