@@ -132,7 +132,7 @@ def test_a_collector_that_is_killed_in_the_midst_has_its_sums_right(asyncops: Co
     arguments = ("serve", "--port", str(asyncops.port))
     with (
         asyncops.started(*arguments, env=environment) as server,
-        httpx.Client(base_url=asyncops.url, trust_env=False) as client,
+        httpx.Client(base_url=asyncops.url, trust_env=False, verify=False) as client,
     ):
         wait_for(lambda: asyncops.answers() or server.poll() is not None)
         killer = threading.Timer(random.random() / 20, server.kill)

@@ -49,5 +49,5 @@ def collector(tmp_path: Path) -> Iterator[EmbeddedCollector]:
 
 @pytest.fixture
 def http(collector: EmbeddedCollector) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http:
+    with httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http:
         yield http

@@ -75,7 +75,7 @@ def key(database: Path) -> str:
 def http(database: Path) -> Iterator[httpx.Client]:
     with (
         EmbeddedCollector(CollectorSettings(port=0, db=database)) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         yield http
 
@@ -419,7 +419,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("shared") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         yield http
 

@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path / "elsewhere.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         yield http
 

@@ -38,7 +38,7 @@ def anybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("shared") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         yield http
 
@@ -434,7 +434,7 @@ def test_refuses_a_body_that_takes_too_long(tmp_path: Path) -> None:
     """
     with (
         limited(tmp_path, body_timeout=0.2) as collector,
-        httpx.Client(base_url=collector.url, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http,
     ):
         answer = talk(http, head(Source(), "Content-Length: 100") + b"{")
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -448,7 +448,7 @@ def test_puts_off_what_is_more_than_it_can_hold(tmp_path: Path) -> None:
     """
     with (
         limited(tmp_path, max_in_flight_bytes=1_000) as collector,
-        httpx.Client(base_url=collector.url, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http,
     ):
         where = urlsplit(collector.url)
         with socket.create_connection((where.hostname, where.port)) as slow:

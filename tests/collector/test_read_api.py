@@ -413,7 +413,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Any:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("story") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         tell_story(http)
         yield http

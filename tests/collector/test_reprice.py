@@ -308,7 +308,7 @@ def priced(tmp_path: Path) -> Iterator[httpx.Client]:
     db = tmp_path / "collector.db"
     source = Source()
     with EmbeddedCollector(CollectorSettings(port=0, db=db, prices=None)) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False) as http:
+        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
             answer = http.post(
                 "/v1/records",
                 content=lines(source.starts(SESSION, started_at=START), call(source)),
@@ -317,7 +317,7 @@ def priced(tmp_path: Path) -> Iterator[httpx.Client]:
             assert answer.json()["rejected"] == []
     settings = CollectorSettings(port=0, db=db, prices=prices(tmp_path, 1.5))
     with EmbeddedCollector(settings) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False) as http:
+        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
             yield http
 
 
@@ -390,7 +390,7 @@ def test_where_no_prices_are_known_it_says_what_to_do(
     source = Source()
     settings = CollectorSettings(port=0, db=tmp_path / "collector.db", prices=None)
     with EmbeddedCollector(settings) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False) as http:
+        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
             answer = http.post(
                 "/v1/records",
                 content=lines(call(source, model="gpt-4o", provider="openai")),

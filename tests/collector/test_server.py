@@ -90,7 +90,7 @@ def test_what_is_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     acknowledged = dict.fromkeys(bodies, 0)
 
     def deliver(url: str, source: Source) -> None:
-        with httpx.Client(base_url=url, timeout=10, trust_env=False) as http:
+        with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
             for body in bodies[source.id]:
                 try:
                     answer = http.post(
@@ -114,7 +114,7 @@ def test_what_is_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     assert max(acknowledged.values()) < 2_400, "it was killed too late to tell anything"
     with (
         EmbeddedCollector(CollectorSettings(port=0, db=database)) as again,
-        httpx.Client(base_url=again.url, timeout=10, trust_env=False) as http,
+        httpx.Client(base_url=again.url, timeout=10, trust_env=False, verify=False) as http,
     ):
         for number, source in enumerate(sources):
             session = http.get(f"/api/sessions/{uuid(number)}").json()
@@ -345,7 +345,7 @@ def test_waits_for_a_request_so_long(tmp_path: Path) -> None:
             socket.create_connection((where.hostname, where.port), timeout=5) as silent,
             socket.create_connection((where.hostname, where.port), timeout=5) as slow,
             socket.create_connection((where.hostname, where.port), timeout=5) as again,
-            httpx.Client(base_url=collector.url, trust_env=False) as good,
+            httpx.Client(base_url=collector.url, trust_env=False, verify=False) as good,
         ):
             again.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = b""

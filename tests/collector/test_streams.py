@@ -81,7 +81,9 @@ async def listening(collector: EmbeddedCollector, path: str, **headers: str) -> 
     """
     told = Told()
     async with (
-        httpx.AsyncClient(base_url=collector.url, timeout=10, trust_env=False) as http,
+        httpx.AsyncClient(
+            base_url=collector.url, timeout=10, trust_env=False, verify=False
+        ) as http,
         http.stream("GET", path, headers=headers) as response,
         anyio.create_task_group() as tasks,
     ):
@@ -101,7 +103,9 @@ class Posting:
     """
 
     def __init__(self, collector: EmbeddedCollector) -> None:
-        self._http = httpx.AsyncClient(base_url=collector.url, timeout=10, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=collector.url, timeout=10, trust_env=False, verify=False
+        )
 
     async def __call__(self, source: Source, *records: Any) -> None:
         answer = await self._http.post(
@@ -134,7 +138,7 @@ async def test_tells_of_sessions_as_they_change(
         await post(source, source.does(SESSION), source.ends(SESSION))
         kind, _, session = await told.next()
         assert (session["state"], session["events"]) == ("Success", 1)
-        async with httpx.AsyncClient(base_url=collector.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=collector.url, trust_env=False, verify=False) as http:
             listed = (await http.get("/api/sessions")).json()["sessions"]
         assert session in listed
 
@@ -193,7 +197,7 @@ async def test_tells_no_more_than_that_something_changed(
         await post(source, source.starts(OTHER))
         assert (await other.next())[2]["at"] > data["at"]
         assert await other.all_for(0.1) == []
-    async with httpx.AsyncClient(base_url=collector.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=collector.url, trust_env=False, verify=False) as http:
         for wrong in ("brief=1&seen=soon", "ids=" + ",".join(map(str, range(101)))):
             assert (await http.get(f"/api/stream?{wrong}")).status_code == 400
 
@@ -262,7 +266,7 @@ async def test_has_room_for_so_many(tmp_path: Path) -> None:
     """
     settings = CollectorSettings(port=0, db=tmp_path / "collector.db", max_streams=1)
     with EmbeddedCollector(settings) as collector:
-        async with httpx.AsyncClient(base_url=collector.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=collector.url, trust_env=False, verify=False) as http:
             async with listening(collector, "/api/stream"):
                 refused = await http.get("/api/stream")
                 assert (refused.status_code, list(refused.json())) == (503, ["error"])
@@ -303,7 +307,9 @@ async def test_a_head_request_ends_at_once(collector: EmbeddedCollector) -> None
     """
     Asking for the headers of a stream alone is answered and over.
     """
-    async with httpx.AsyncClient(base_url=collector.url, timeout=5, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=collector.url, timeout=5, trust_env=False, verify=False
+    ) as http:
         assert (await http.head("/api/stream")).status_code == 200
 
 

@@ -288,7 +288,9 @@ def test_no_secret_in_the_collector(tmp_path: Path) -> None:
         with program(RECORDS, tmp_path, HOW="end", CANARY=SECRET, **environment) as recording:
             status, out, err = recording.wait()
             assert status == 0, err
-        with httpx.Client(base_url=serving.url, headers=bearer, trust_env=False) as http:
+        with httpx.Client(
+            base_url=serving.url, headers=bearer, trust_env=False, verify=False
+        ) as http:
 
             def sessions() -> list[dict[str, Any]]:
                 listed: list[dict[str, Any]] = http.get("/api/sessions").json()["sessions"]
@@ -582,7 +584,7 @@ def test_any_payload_is_shown_or_refused(address: tuple[str, int], payload: str)
         )
     lines.append(f'{{"type":"source","seq":6,"at":1,"source":"{source}","host":{{"x":{payload}}}}}')
     url = "http://{}:{}".format(*address)
-    with httpx.Client(base_url=url, trust_env=False) as http:
+    with httpx.Client(base_url=url, trust_env=False, verify=False) as http:
         answer = http.post(
             "/v1/records", content="\n".join(lines), headers={"Asyncops-Source": source}
         )
@@ -695,7 +697,7 @@ def test_a_key_counts_in_its_header_alone(tmp_path: Path) -> None:
     settings = CollectorSettings(port=0, db=Path(os.environ["ASYNCOPS_DB"]))
     with (
         EmbeddedCollector(settings) as serving,
-        httpx.Client(base_url=serving.url, trust_env=False) as http,
+        httpx.Client(base_url=serving.url, trust_env=False, verify=False) as http,
     ):
         for name in ("key", "api_key", "token", "access_token", "authorization"):
             assert http.get("/api/sessions", params={name: key}).status_code == 401
