@@ -100,6 +100,15 @@ BUDGETS = (
     Budget("requests/s of httpx with capture installed and no session: x without it",
            "capture.httpx.no_session", 0.98, at_least=True),
     Budget("the same of httpx2", "capture.httpx2.no_session", 0.98, at_least=True),
+    Budget("pages over a million events, first byte: of list, search, overview and sessions of 200,"
+           " 10,000 and 100,000 events the slowest, p50 (ms)", "pages.server", 100.0),
+    Budget("... fetched, nothing kept: of list, search, overview and session of 200 events the"
+           " largest (bytes)", "pages.first_bytes", 100_000),
+    Budget("... requests of any page", "pages.requests", 10),
+    Budget("... layout shift, the worst visit to any page", "pages.shift", 0),
+    Budget("session of 10,000 events: painted after, p50 (ms)", "pages.10000.painted", 300.0),
+    Budget("... of 100,000 events", "pages.100000.painted", 1_000.0),
+    Budget("from a call's return to its bar on an open page, p95 (ms)", "pages.live_p95", 1_000.0),
     Budget("ingest at 10^7 events: times slower than at 10^5", "collector.rate_growth", 1.5),
 )  # fmt: skip
 """All of them. `noxfile.py`, `.ci/run` and docs/performance.md have theirs from here."""

@@ -36,7 +36,7 @@ from asyncops._wire import Encoder, encode, number_line
 
 from .harness import Effort, Figure, Report, figure
 from .load import Serving, serving
-from .visits import Seen, chromium, new_page, spread, visit
+from .visits import Seen, chromium, new_page, p95, spread, visit
 
 __all__ = ["run"]
 
@@ -50,6 +50,9 @@ VISITS = {Effort.QUICK: 5, Effort.FULL: 20}
 
 CALLS = {Effort.QUICK: 10, Effort.FULL: 40}
 """How many calls are watched live."""
+
+FIRST = ("sessions", "search", "overview", "200")
+"""The pages that one comes to first; what they fetch is not mostly a long session's events."""
 
 WORD = "refund"
 """What is searched for."""
@@ -114,13 +117,17 @@ def run(effort: Effort, directory: str) -> Report:
         for length in LENGTHS[effort]:
             path = f"/sessions/{_session(collector, length)}"
             pages[f"session of {length:,} events"] = (path, "#canvas .row")
+        names = []
         for name, (path, selector) in pages.items():
             seen = [visit(browser, collector.url + path, selector) for _ in range(VISITS[effort])]
             rows.append((name, *_cells(seen)))
             short = name.replace("session of ", "").replace(" events", "").replace(",", "")
-            figures |= _figures(short.partition(" ")[0], seen)
+            names.append(short.partition(" ")[0])
+            figures |= _figures(names[-1], seen)
         waits = _live(browser, collector, CALLS[effort])
+    figures |= _worst(figures, names)
     figures["pages.live"] = figure(waits, "ms")
+    figures["pages.live_p95"] = figure([p95(waits)], "ms")
     rows.append(
         (
             "a call, live",
@@ -259,4 +266,21 @@ def _figures(name: str, seen: Sequence[Seen]) -> Mapping[str, Figure]:
         f"pages.{name}.bytes": figure((one.bytes for one in seen), "bytes"),
         f"pages.{name}.requests": figure((one.requests for one in seen), ""),
         f"pages.{name}.shift": figure((one.shift for one in seen), ""),
+    }
+
+
+def _worst(figures: Mapping[str, Figure], names: Sequence[str]) -> Mapping[str, Figure]:
+    """
+    What holds for all pages: the medians of the worst one, and what moved at most.
+    """
+
+    def of(what: str, those: Sequence[str]) -> list[Figure]:
+        found = [figures[f"pages.{name}.{what}"] for name in those]
+        return sorted(found, key=lambda each: each.value)
+
+    return {
+        "pages.server": of("server", names)[-1],
+        "pages.requests": of("requests", names)[-1],
+        "pages.first_bytes": of("bytes", FIRST)[-1],
+        "pages.shift": figure([max(each.most for each in of("shift", names))], ""),
     }
