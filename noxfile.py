@@ -205,7 +205,7 @@ def benchmarks_peers(session: nox.Session) -> None:
     """
     The same work done by OpenTelemetry, Langfuse, MLflow and others, side by side with ours.
     """
-    session.install("-e", ".[server]")
+    session.install("-e", ".[server]", *_dependencies("benchmarks"))
     session.run("python", "-m", "benchmarks.peers", *session.posargs)
 
 

@@ -9,13 +9,17 @@ import http.client
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from benchmarks.harness import Effort
+from benchmarks.peers import browsing
 from benchmarks.peers.environments import Peer, PeerError
 from benchmarks.peers.otlp import field
 from benchmarks.peers.receivers import Receiver, receiver
 from benchmarks.peers.scenarios import Amount, Outcome, in_turns, run, table
+from benchmarks.peers.servers import SERVING
 
 
 @pytest.fixture
@@ -116,3 +120,32 @@ def test_nothing_of_ours_is_lost(place: Path) -> None:
     found = run("burst")(Peer(name="asyncops"), Amount(1, {"calls": 200}), place)
 
     assert 200 < found["made"] == found["delivered"]
+
+
+@pytest.mark.browser
+def test_pages_show_what_was_posted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The list and a trace are opened in a browser, and all of it is there; who cannot be started has
+    rows with the reason.
+    """
+    monkeypatch.setattr(browsing, "LENGTHS", {Effort.QUICK: (30,)})
+    monkeypatch.setattr(browsing, "OTHERS", {Effort.QUICK: 3})
+    monkeypatch.setattr(browsing, "VISITS", {Effort.QUICK: 1})
+
+    def refuse(peer: Peer, directory: Path) -> NoReturn:
+        raise PeerError("it does not start")
+
+    monkeypatch.setitem(SERVING, "mlflow", refuse)
+    peers = [Peer(name="asyncops"), Peer(name="mlflow", requirements=("mlflow==1",))]
+
+    report = browsing.pages(peers, Effort.QUICK, str(place))
+
+    table = [dict(zip(report.columns, row, strict=True)) for row in report.rows]
+    assert [
+        ("list of 4", "asyncops", "1", "4"),
+        ("list of 4", "mlflow", "failed: it does not start", ""),
+        ("30 spans", "asyncops", "1", "30"),
+        ("30 spans", "mlflow", "failed: it does not start", ""),
+    ] == [(row["page"], row["recorder"], row["runs"], row["shown"]) for row in table]
+    assert ["0", "0"] == [row["other hosts"] for row in table if row["recorder"] == "asyncops"]
+    assert {"peers.pages.list_of_4.asyncops", "peers.pages.30_spans.asyncops"} == {*report.figures}

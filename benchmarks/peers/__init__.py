@@ -7,12 +7,15 @@ General layout:
     inside/        what runs in those: a driver per peer, the program that is measured, the sink
     receivers      where recorded calls go
     otlp           requests for servers
+    servers        starts them
     scenarios      what recording costs; a table each
     serving        what taking in costs; one table
+    browsing       what looking at it costs; one table
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from ..harness import Effort, Report
@@ -20,10 +23,12 @@ from .environments import PEERS, SERVERS, chosen
 from .scenarios import SCENARIOS
 from .serving import collectors
 
-__all__ = ["NAMES", "reports", "run"]
+__all__ = ["BLOCKS", "NAMES", "reports", "run"]
 
-NAMES = (*SCENARIOS, collectors.__name__)
-"""The scenarios, in the order they run."""
+BLOCKS = {"peers": (*SCENARIOS, collectors.__name__), "peers-pages": ("pages",)}
+"""The scenarios, in the order they run, by where docs/performance.md keeps their tables."""
+
+NAMES = tuple(itertools.chain(*BLOCKS.values()))
 
 
 def run(
@@ -48,5 +53,9 @@ def reports(
             continue
         if name in SCENARIOS:
             yield SCENARIOS[name](chosen(PEERS, only), effort, directory)
-        else:
+        elif name == collectors.__name__:
             yield collectors(chosen(SERVERS, only), effort, directory)
+        else:
+            from .browsing import pages  # needs playwright, which nothing else here does
+
+            yield pages(chosen(SERVERS, only), effort, directory)

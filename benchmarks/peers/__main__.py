@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import document
 from ..harness import Effort, Report
-from . import NAMES, reports
+from . import BLOCKS, NAMES, reports
 from .environments import PEERS, SERVERS, Peer
 
 
@@ -25,21 +25,22 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := set(asked.names).difference(names):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    effort = Effort.QUICK if asked.quick else Effort.FULL
     print(f"{document.machine()}\n", flush=True)
-    found = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        for report in reports(
-            Effort.QUICK if asked.quick else Effort.FULL,
-            directory,
-            only=asked.names,
-            scenarios=asked.scenario or NAMES,
-        ):
-            print(report.markdown(), flush=True)
-            found.append(report)
-    found.append(versions())
-    print(found[-1].markdown())
-    if asked.write is not None:
-        document.write(asked.write, "peers", found)
+    for block, held in BLOCKS.items():
+        scenarios = [name for name in held if not asked.scenario or name in asked.scenario]
+        if not scenarios:
+            continue
+        found = []
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+            for report in reports(effort, directory, only=asked.names, scenarios=scenarios):
+                print(report.markdown(), flush=True)
+                found.append(report)
+        if block == "peers":
+            found.append(versions())
+            print(found[-1].markdown())
+        if asked.write is not None:
+            document.write(asked.write, block, found)
 
 
 def versions() -> Report:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["field", "request", "trace"]
+__all__ = ["field", "request", "span", "trace"]
 
 
 def request(traces: Iterable[bytes]) -> bytes:
@@ -26,17 +26,32 @@ def trace(spans: int, question: str, answer: str) -> bytes:
     identity, parent = secrets.token_bytes(16), b""
     made = []
     for n in range(spans):
-        span, began = secrets.token_bytes(8), time.time_ns()
-        content = [
-            field(1, identity), field(2, span), field(4, parent) if parent else b"",
-            field(5, b"search"), _number(6, 1), _moment(7, began), _moment(8, began + n + 1),
-            field(9, _attribute("openinference.span.kind", "TOOL")),
-            field(9, _attribute("input.value", question)),
-            field(9, _attribute("output.value", answer)),
-        ]  # fmt: skip
-        made.append(field(2, b"".join(content)))
-        parent = parent or span
+        own, began = secrets.token_bytes(8), time.time_ns()
+        said = {
+            "openinference.span.kind": "TOOL", "input.value": question, "output.value": answer
+        }  # fmt: skip
+        made.append(span(identity, own, parent, "search", (began, began + n + 1), said))
+        parent = parent or own
     return b"".join(made)
+
+
+def span(
+    trace: bytes, identity: bytes, parent: bytes, name: str, times: tuple[int, int],
+    attributes: Mapping[str, str], *, failed: bool = False,
+) -> bytes:  # fmt: skip
+    """
+    A span of what `request()` takes; of a root, *parent* is empty.
+
+    Args:
+        times: When it began and when it ended, in nanoseconds.
+    """
+    content = [
+        field(1, trace), field(2, identity), field(4, parent) if parent else b"",
+        field(5, name.encode()), _number(6, 1), _moment(7, times[0]), _moment(8, times[1]),
+        *(field(9, _attribute(*pair)) for pair in attributes.items()),
+        field(15, _number(3, 2)) if failed else b"",
+    ]  # fmt: skip
+    return field(2, b"".join(content))
 
 
 def field(number: int, content: bytes) -> bytes:
