@@ -43,7 +43,7 @@ SPANS = 4
 
 VISITS = {Effort.QUICK: 2, Effort.FULL: 5}
 
-PATIENCE = 40.0
+PATIENCE = 30.0
 """Seconds on one page of one server, after which it is not visited again."""
 
 VISIT_SECONDS = 240.0
@@ -52,7 +52,7 @@ VISIT_SECONDS = 240.0
 FILL_SECONDS = 900.0
 """When a server is given up that has not taken everything in."""
 
-BATCH = 1_000
+BATCH = 250
 """Spans in a request."""
 
 PROJECT = base64.b64encode(b"Project:1").decode()

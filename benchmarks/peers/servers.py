@@ -89,6 +89,8 @@ def _mlflow(peer: Peer, place: Path) -> Iterator[Server]:
     command = (
         "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--backend-store-uri", f"sqlite:///{place / 'mlflow.db'}",
+        # or a worker that a busy machine lets import for 5 s is killed, and its request with it
+        "--uvicorn-opts", "--timeout-worker-healthcheck=120",
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
 
