@@ -47,7 +47,8 @@ async def test_the_latest_word_on_a_thing_counts(store: Store, clock: Clock) -> 
         word(11_000_000_000_000, note="", note_id="00000000000000b2"),
         word(12_000_000_000_000, score=1.5, score_name="quality"),
         word(13_000_000_000_000, score=-2, score_name="quality"),
-        word(13_000_000_000_000, score=7, event=EVENT),
+        word(15_000_000_000_000, score=7, event=EVENT),
+        word(11_000_000_000_000, score=3, score_name="speed"),
         word(14_000_000_000_000, tags=("reviewed", "new")),
     ):
         await store.annotate("default", annotation)
@@ -59,8 +60,10 @@ async def test_the_latest_word_on_a_thing_counts(store: Store, clock: Clock) -> 
     ]
     assert {(score.event, score.name, score.value) for score in detail.scores} == {
         (None, "quality", -2.0),
+        (None, "speed", 3.0),
         (EVENT, None, 7.0),
     }
+    assert detail.summary.score == -2.0
     assert detail.summary.tags == ("reviewed", "new")
     assert detail.sources == before.sources
     for name in ("state", "reason", "started_at", "ended_at", "last_record_at"):
@@ -69,6 +72,14 @@ async def test_the_latest_word_on_a_thing_counts(store: Store, clock: Clock) -> 
     await store.add(source.batch(source.starts(OTHER)))
     page = await store.sessions("default", SessionQuery(starred=True))
     assert [session.id for session in page.sessions] == [SESSION]
+    for query, found in (
+        (SessionQuery(min_score=-2), [SESSION]),
+        (SessionQuery(max_score=0), [SESSION]),
+        (SessionQuery(min_score=-1), []),
+        (SessionQuery(max_score=-2.5), []),
+    ):
+        page = await store.sessions("default", query)
+        assert [session.id for session in page.sessions] == found
     tagged = await store.sessions("default", SessionQuery(tags=("reviewed",)))
     assert [session.id for session in tagged.sessions] == [SESSION]
     with pytest.raises(SessionNotFoundError):

@@ -4,6 +4,7 @@ Databases that older versions left.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
 from pathlib import Path
@@ -182,7 +183,19 @@ async def test_who_said_costs_reaches_what_a_database_of_version_4_has(tmp_path:
 async def test_what_agents_spent_reaches_what_a_database_of_version_4_has(tmp_path: Path) -> None:
     """
     Before version 9 nobody kept which agent spent what; sums that are too large stop at a bound.
+    Before version 10 a session did not have the last score of those it was given.
     """
+    words = [
+        {"at": 3, "score": 0.25, "score_name": "speed"},
+        {"at": 4, "score": 0.75},
+        {"at": 5, "star": True},
+        {"at": 6, "score": 1, "event": "0000000100000001"},
+        {"at": 2, "score": 0.5},
+    ]
+    lines = [
+        json.dumps({"type": "annotation", "seq": seq, "session": SESSION, **word})
+        for seq, word in enumerate(words, 90)
+    ]
     path = left(
         tmp_path / "collector.db",
         f"""{VERSION_4}
@@ -195,6 +208,8 @@ async def test_what_agents_spent_reaches_what_a_database_of_version_4_has(tmp_pa
         INSERT INTO labels VALUES (6, 1, 'agent', 'planner'), (7, 1, 'agent', 'writer'),
             (8, 1, 'agent', 'idle'), (9, 1, 'agent', 'refused');
         INSERT INTO session_labels VALUES (6, 1), (7, 1), (8, 1), (9, 2);
+        INSERT INTO statements
+            SELECT 1, 1, key + 90, CAST(value AS BLOB) FROM json_each('{json.dumps(lines)}');
         """,
     )
     store = SQLiteStore(path, clock=Clock())
@@ -206,6 +221,9 @@ async def test_what_agents_spent_reaches_what_a_database_of_version_4_has(tmp_pa
             ("idle", 0, None, 0),
             ("refused", 1, None, 0),
         ]
+        scored = await store.sessions("default", SessionQuery(min_score=0.75))
+        assert [(it.id, it.score) for it in scored.sessions] == [(SESSION, 0.75)]
+        assert len((await store.session("default", SESSION)).scores) == 3
         assert [it.tokens for it in agents] == [2_200, 2**62, 0, 0]
     finally:
         await store.aclose()

@@ -143,6 +143,7 @@ STORY = {
     "missing_records": 0,
     "missing_by_reason": {},
     "starred": False,
+    "score": None,
 }
 
 
@@ -343,6 +344,8 @@ def test_filters_as_the_address_says(http: httpx.Client) -> None:
         ("/api/sessions?min_cost=-1", "min_cost"),
         ("/api/sessions?min_cost=1e99", "min_cost"),
         ("/api/sessions?min_cost=x", "min_cost"),
+        ("/api/sessions?min_score=x", "min_score"),
+        ("/api/sessions?max_score=-1e10", "max_score"),
         ("/api/sessions?max_cost=x", "max_cost"),
         ("/api/sessions?min_duration=1s", "min_duration"),
         ("/api/sessions?max_duration=1e10", "max_duration"),

@@ -86,11 +86,17 @@ def tell(program: Programs) -> dict[str, str]:
 
 def go_on(program: Program) -> Program:
     """
-    A session that has not ended.
+    A session that has not ended, of which people have said something already.
     """
     begin(program, "going on", at=now() - 5 * SECOND)
-    program.open("agent", "worker", at=now() - 4 * SECOND, agent="worker")
+    worker = program.open("agent", "worker", at=now() - 4 * SECOND, agent="worker")
     program.send()
+    for word in (
+        {"note": "looks good so far", "by": "Ada", "score": 0.5},
+        {"event": worker, "note": "rather slow", "score": 2, "star": True},
+    ):
+        path = f"/api/sessions/{program.session}/annotations"
+        program.http.post(path, json=word).raise_for_status()
     return program
 
 

@@ -46,7 +46,9 @@ def test_a_session_is_annotated_taken_along_and_deleted(
     page.get_by_role("button", name="Take back the note").click()
     expect(page.get_by_text("it answered")).to_have_count(0)
     assert page.evaluate("window.untouched") is True
-    assert window.open("/?starred=1").locator("tr .starred").count() == 1
+    scored = window.open("/?starred=1&min_score=0.5&column=score")
+    expect(scored.locator("tr .starred")).to_have_count(1)
+    expect(scored.locator(".c-score")).to_have_text("0.5")
 
     page.get_by_text("Export or delete").click()
     with page.expect_download() as download:

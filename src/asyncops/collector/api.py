@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from .._events import MAX_COST, AnnotationRecord, Failure
+from .._events import MAX_COST, MAX_SCORE, AnnotationRecord, Failure
 from .._prices import NO_PRICES
 from .._wire import decode
 from .store.base import (
@@ -386,6 +386,7 @@ def session_json(session: SessionSummary | SessionDetail) -> dict[str, Any]:
         "missing_records": summary.missing_records,
         "missing_by_reason": summary.missing_by_reason,
         "starred": summary.starred,
+        "score": summary.score,
     }
     if isinstance(session, SessionDetail):
         result["failure"] = _failure_json(session.failure)
@@ -674,6 +675,8 @@ def session_query(parameters: QueryParams) -> SessionQuery:
         max_events=_count("max_events", ask("max_events")),
         min_errors=_count("min_errors", ask("min_errors")),
         max_errors=_count("max_errors", ask("max_errors")),
+        min_score=_score("min_score", ask("min_score")),
+        max_score=_score("max_score", ask("max_score")),
         sort=sort,  # type: ignore[arg-type]
         limit=_whole("limit", ask("limit"), default=50, most=MAX_SESSIONS),
         cursor=ask("cursor") or None,
@@ -706,16 +709,27 @@ def _nanoseconds(name: str, text: str | None) -> int | None:
     return _billionths(name, text, f"a number of seconds from 0 to {MAX_SECONDS:,}", MAX_SECONDS)
 
 
+def _score(name: str, text: str | None) -> float | None:
+    wanted = f"a number from {-MAX_SCORE:,} to {MAX_SCORE:,}"
+    number = _number(name, text, wanted, least=-MAX_SCORE, most=MAX_SCORE)
+    return None if number is None else float(number)
+
+
 def _billionths(name: str, text: str | None, wanted: str, most: int) -> int | None:
+    number = _number(name, text, wanted, least=0, most=most)
+    return None if number is None else int(number * 1_000_000_000)
+
+
+def _number(name: str, text: str | None, wanted: str, *, least: int, most: int) -> Decimal | None:
     if not text:
         return None
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not (number.is_finite() and 0 <= number <= most):
+    if not (number.is_finite() and least <= number <= most):
         raise _bad(name, wanted)
-    return int(number * 1_000_000_000)
+    return number
 
 
 def _count(name: str, text: str | None) -> int | None:

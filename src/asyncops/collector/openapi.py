@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from .._events import MAX_COST, EventKind, EventState
+from .._events import MAX_COST, MAX_SCORE, EventKind, EventState
 from .._version import __version__
 from .api import JSON, MAX_PRUNED, MAX_REPRICED, MAX_SECONDS
 from .exports import FORMATS
@@ -98,6 +98,7 @@ SESSION = {
     "missing_records": COUNT,
     "missing_by_reason": {**COUNTS, "propertyNames": {"enum": list(MISSING_REASONS)}},
     "starred": FLAG,
+    "score": _or_null(NUMBER),
 }
 COST_SOURCE = {
     "source": {"type": "string", "enum": ["provider", "computed"]},
@@ -347,13 +348,14 @@ DOCUMENT: Schema = {
             _SINCE,
             _UNTIL,
             *(
-                _asked(f"{bound}_{name}", {"type": kind, "minimum": 0, "maximum": most})
-                for name, kind, most in (
-                    ("duration", "number", MAX_SECONDS),
-                    ("cost", "number", MAX_COST),
-                    ("tokens", "integer", 999_999_999_999_999),
-                    ("events", "integer", 999_999_999_999_999),
-                    ("errors", "integer", 999_999_999_999_999),
+                _asked(f"{bound}_{name}", {"type": kind, "minimum": least, "maximum": most})
+                for name, kind, least, most in (
+                    ("duration", "number", 0, MAX_SECONDS),
+                    ("cost", "number", 0, MAX_COST),
+                    ("tokens", "integer", 0, 999_999_999_999_999),
+                    ("events", "integer", 0, 999_999_999_999_999),
+                    ("errors", "integer", 0, 999_999_999_999_999),
+                    ("score", "number", -MAX_SCORE, MAX_SCORE),
                 )
                 for bound in ("min", "max")
             ),

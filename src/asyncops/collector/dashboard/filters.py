@@ -24,6 +24,7 @@ RANGES = {
     "tokens": "Tokens",
     "events": "Events",
     "errors": "Errors",
+    "score": "Score",
 }
 """What has a least and a most: `min_duration`, `max_duration` and so on."""
 
@@ -49,6 +50,8 @@ SAID = {
         for name in ("tokens", "events", "errors")
         for bound, said in (("min", "more"), ("max", "fewer"))
     },
+    "min_score": "score at least {}",
+    "max_score": "score at most {}",
 }
 """Each filter in words, `{}` for its value."""
 

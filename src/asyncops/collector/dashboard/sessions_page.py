@@ -87,6 +87,7 @@ COLUMNS = {
     "actions": Column("Actions"),
     "errors": Column("Errors", chosen=True),
     "missing": Column("Missing"),
+    "score": Column("Score"),
 }
 """In the order in which they stand."""
 

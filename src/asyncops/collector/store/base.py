@@ -229,6 +229,7 @@ class SessionSummary:
         missing_by_reason: How many records its sources numbered that are not here, by reason, one
             of `MISSING_REASONS`.
         last_record_at: The latest `at` of its records.
+        score: The last that somebody gave it as a whole.
     """
 
     id: str
@@ -256,6 +257,7 @@ class SessionSummary:
     errors: int
     missing_by_reason: Mapping[str, int]
     starred: bool
+    score: float | None
 
     def taken(self, now: int) -> int:
         """
@@ -440,6 +442,7 @@ class SessionQuery:
         starred: Only those that somebody starred.
         min_duration: Nanoseconds, and so is *max_duration*; a running session lasts until now.
         min_cost: Nano-dollars, and so is *max_cost*; an unknown cost is neither more nor less.
+        min_score: Only those with a score, and so is *max_score*.
         cursor: Where the page before ended (`SessionPage.next`).
     """
 
@@ -466,6 +469,8 @@ class SessionQuery:
     max_events: int | None = None
     min_errors: int | None = None
     max_errors: int | None = None
+    min_score: float | None = None
+    max_score: float | None = None
     sort: SessionSort = "started"
     limit: int = 50
     cursor: str | None = None

@@ -74,6 +74,14 @@ class Facts:
     notes: tuple[Note, ...] = ()
     scores: tuple[Score, ...] = ()
 
+    @property
+    def score(self) -> float | None:
+        """
+        How good the session as a whole was found, by whoever said so last; None while nobody did.
+        """
+        said = [score for score in self.scores if score.event is None]
+        return max(said, key=lambda score: score.at).value if said else None
+
 
 def fold(statements: Iterable[Statement]) -> Facts:
     """

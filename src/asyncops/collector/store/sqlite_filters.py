@@ -98,6 +98,9 @@ SORTS = {
 }
 """There is an index for each; for the duration, of the sessions that ended."""
 
+_VALUES = {**SORTS, "score": "s.score"}
+"""What has a least and a most."""
+
 
 @attrs.frozen
 class Filter:
@@ -176,17 +179,19 @@ def filters(
         yield Filter("s.starred", f"{_KEYS} s.starred")
     # -1 stands for an unknown cost
     least_cost = 0 if query.min_cost is None and query.max_cost is not None else query.min_cost
-    for order, least, most in (
+    ranges: tuple[tuple[str, float | None, float | None], ...] = (
         ("duration", query.min_duration, query.max_duration),
         ("cost", least_cost, query.max_cost),
         ("tokens", query.min_tokens, query.max_tokens),
         ("events", query.min_events, query.max_events),
         ("errors", query.min_errors, query.max_errors),
-    ):
+        ("score", query.min_score, query.max_score),
+    )
+    for order, least, most in ranges:
         bounds = []
-        for name, value, comparison in (("least", least, ">="), ("most", most, "<=")):
-            if value is not None:
-                parameters[f"{name}_{order}"] = value
+        for name, limit, comparison in (("least", least, ">="), ("most", most, "<=")):
+            if limit is not None:
+                parameters[f"{name}_{order}"] = limit
                 bounds.append(f"{{}} {comparison} :{name}_{order}")
         if bounds:
             yield _between(order, " AND ".join(bounds))
@@ -196,9 +201,9 @@ def filters(
 
 def _between(order: str, bounds: str) -> Filter:
     """
-    The sessions whose value of *order* is within *bounds*, where `{}` stands for it.
+    The sessions whose value of that name is within *bounds*, where `{}` stands for it.
     """
-    condition = bounds.replace("{}", SORTS[order])
+    condition = bounds.replace("{}", _VALUES[order])
     if order != "duration":
         return Filter(condition, f"{_KEYS} {condition}")
     ended = f"{_KEYS} s.end_state IS NOT NULL AND {bounds.replace('{}', ENDED_DURATION)}"

@@ -70,7 +70,7 @@ _SUMMARY = (
     f"s.key, s.id, s.name, {STATE} AS state, s.end_state, s.reason, s.started_at, s.ended_at,"
     " s.last_record_at, s.tags, s.video, s.cost, s.costs_known, s.costs_unknown, s.prompt_tokens,"
     " s.completion_tokens, s.cached_tokens, s.reasoning_tokens, s.events, s.actions, s.llms,"
-    " s.tools, s.agents, s.errors, s.missing, s.costs_from, s.starred"
+    " s.tools, s.agents, s.errors, s.missing, s.costs_from, s.starred, s.score"
 )
 MAX_PARTICIPANTS = 20
 """How many agents, models and hosts of one session are named."""
@@ -266,6 +266,7 @@ def _summary(project: str, row: tuple[Any, ...]) -> SessionSummary:
         errors=row[23],
         missing_by_reason=msgspec.json.decode(row[24]),
         starred=bool(row[26]),
+        score=row[27],
     )
 
 

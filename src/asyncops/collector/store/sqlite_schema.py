@@ -33,7 +33,7 @@ __all__ = [
     "open_writer",
 ]
 
-VERSION = 9
+VERSION = 10
 """What `PRAGMA user_version` says of a file that has these tables."""
 
 SEQ_BITS = 32
@@ -138,6 +138,10 @@ CREATE INDEX sessions_starred ON sessions (project) WHERE starred;
 """
 """Those that people starred are few."""
 
+SCORED = """
+CREATE INDEX sessions_scored ON sessions (project, score) WHERE score IS NOT NULL;
+"""
+
 SESSION_AGENTS = """
 CREATE TABLE session_agents (       -- those that took part
     session INTEGER NOT NULL,
@@ -208,10 +212,11 @@ CREATE TABLE sessions (
     errors INTEGER NOT NULL DEFAULT 0,
     missing TEXT NOT NULL DEFAULT '{{}}',       -- records by reason, JSON
     starred INTEGER NOT NULL DEFAULT 0,
+    score REAL,                     -- the last that somebody gave it as a whole
     UNIQUE (project, id)
 );
 CREATE INDEX sessions_started ON sessions (project, started_at);
-{ORDERS}{MISSING}{STARRED}
+{ORDERS}{MISSING}{STARRED}{SCORED}
 CREATE TABLE session_sources (
     session INTEGER NOT NULL,
     source INTEGER NOT NULL,
@@ -388,6 +393,17 @@ INSERT INTO session_agents SELECT e.session, COALESCE(l.key, 0), SUM(e.kind = 'l
     GROUP BY 1, 2;
 INSERT OR IGNORE INTO session_agents SELECT sl.session, l.key, 0, 0, 0, 0, 0, 0
     FROM labels l JOIN session_labels sl ON sl.label = l.key WHERE l.kind = 'agent';
+""",
+    9: f"""
+ALTER TABLE sessions ADD COLUMN score REAL;
+{SCORED}
+CREATE TEMP TABLE said AS
+    SELECT session, json_extract(line, '$.score') AS score, MAX(json_extract(line, '$.at'))
+    FROM (SELECT session, CAST(line AS TEXT) AS line FROM statements)
+    WHERE json_extract(line, '$.type') = 'annotation' AND json_extract(line, '$.event') IS NULL
+    AND json_extract(line, '$.score') IS NOT NULL GROUP BY session;
+UPDATE sessions SET score = said.score FROM said WHERE said.session = sessions.key;
+DROP TABLE said;
 """,
 }
 """What makes the tables of a version those of the next."""

@@ -239,6 +239,7 @@ class _Session:
     errors: int
     missing: str
     starred: int
+    score: float | None
 
     project_key: int = attrs.field(kw_only=True, metadata={"column": False})
     is_new: bool = attrs.field(kw_only=True, metadata={"column": False})
@@ -957,6 +958,7 @@ class _Pass:
         session.video = facts.video
         session.tags = _encoder.encode(facts.tags).decode()
         session.starred = None in facts.stars
+        session.score = facts.score
         if facts.end is not None:
             reason = facts.end.reason
             session.end_state = facts.end.state
