@@ -4,7 +4,8 @@ const TYPING_MILLIS = 150; // it is not asked at every letter
 const AGAIN_MILLIS = 1000; // how long it may take to make searchable what has just arrived
 
 export class Texts {
-  // Of the session at `page`; tells `found()` whenever there is an answer, or none.
+  // Of the session at `page`; tells `found(more)` whenever there is an answer, or none: whether it
+  // finds more than the one before.
   constructor(page, found) {
     this.text = "";
     this.state = ""; // "asking", "whole", "behind": not all can be searched yet, "away": no answer
@@ -50,9 +51,10 @@ export class Texts {
       // given up for another question, or the collector is away: said below
     }
     if (asked.signal.aborted) return;
+    const more = Boolean(answer) && answer.seqs.length > this.#seqs.size;
     if (answer) this.#seqs = new Set(answer.seqs);
     this.state = !answer ? "away" : answer.whole ? "whole" : "behind";
     if (this.state === "behind") this.again();
-    this.#found();
+    this.#found(more);
   }
 }

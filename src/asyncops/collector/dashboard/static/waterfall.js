@@ -477,6 +477,7 @@ function filter() {
   const inState = states[stateChoice.value];
   const has = (said) => said !== null && said.toLowerCase().includes(text);
   const any = text || kind || inState;
+  lookInTexts(wanted); // first: what was found before no longer counts
   timeline.filter(
     any
       ? (event) =>
@@ -486,7 +487,6 @@ function filter() {
       : null,
   );
   tell.look(wanted);
-  lookInTexts(wanted);
   sayHits();
 }
 
@@ -500,10 +500,11 @@ function lookInTexts(wanted) {
 }
 
 // The collector has answered what it finds.
-function found() {
-  const before = timeline.hits?.length;
-  timeline.filter(timeline.matches);
-  if (timeline.hits?.length !== before) drawAll();
+function found(more) {
+  if (more) {
+    timeline.filter(timeline.matches);
+    drawAll();
+  }
   sayHits();
 }
 
