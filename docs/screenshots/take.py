@@ -162,7 +162,14 @@ def in_few_colours(full: Image.Image) -> Image.Image:
     rest = full.quantize(PALETTE - len(most), Image.Quantize.MAXCOVERAGE).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette([*itertools.chain.from_iterable(most), *rest])
-    return full.quantize(palette=palette, dither=Image.Dither.NONE)
+    few = full.quantize(palette=palette, dither=Image.Dither.NONE)
+    # which takes neighbours for the same
+    exact = {bytes(colour): index for index, colour in enumerate(most)}
+    was = full.tobytes()
+    few.frombytes(
+        bytes(exact.get(was[3 * at : 3 * at + 3], now) for at, now in enumerate(few.tobytes()))
+    )
+    return few
 
 
 if __name__ == "__main__":
