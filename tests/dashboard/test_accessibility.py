@@ -152,6 +152,7 @@ def test_axe_finds_nothing(
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(120)
 def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Programs) -> None:
     """
     Neither does what pages unfold, their menu or a dialog, in the same two ways.
