@@ -821,6 +821,29 @@ MUTANTS = [
         "            pass\n",
         ("tests/capture/test_capture_streams.py",),
     ),
+    # -- live
+    Mutant(
+        "live: what changed before a stream was open is told",
+        "collector/streams.py",
+        "late = seen is not None and store.changes.last_at(project) > seen\n",
+        "late = False\n",
+        ("tests/collector/test_streams.py",),
+    ),
+    Mutant(
+        "live: a brief stream looks who fell silent",
+        "collector/streams.py",
+        "            if changed or given_up or late:\n",
+        "            if changed or late:\n",
+        ("tests/collector/test_streams.py",),
+    ),
+    # -- deletion
+    Mutant(
+        "deletion: what agents spent goes, too",
+        "collector/store/sqlite_writer.py",
+        '    "session_agents",\n    "session_labels",\n',
+        '    "session_labels",\n',
+        ("tests/collector/test_deletion.py",),
+    ),
     # -- costs
     Mutant(
         "costs: cached tokens are part of the prompt",
@@ -888,7 +911,14 @@ MUTANTS = [
     Mutant(
         "costs: what was counted is taken back",
         "collector/store/sqlite_writer.py",
-        "        self._count_cost(sums, before, -1)\n",
+        "        self._count_cost(several, change.before, -1)\n",
+        "",
+        (REPRICE,),
+    ),
+    Mutant(
+        "costs: a repricing reaches what its agent spent",
+        "collector/store/sqlite_writer.py",
+        "            _spent_of(change.agent, self.spent_by),\n",
         "",
         (REPRICE,),
     ),
