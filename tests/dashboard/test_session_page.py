@@ -408,11 +408,16 @@ def test_nothing_moves_as_an_event_opens_by_its_address(window: Window, program:
     """
     The detail has its place beside the timeline before that is drawn.
     """
-    story = answer(program(), at=now())
+    one = program()
+    begin(one, "one call", at=now() - SECOND)
+    said = [{"role": "user", "content": "a text as long as a line and a half " * 3}] * 3
+    asked = one.event("llm", "ask", at=now() - SECOND, model="m", prompt=said)
+    one.end("Success", at=now())
+    one.send()
 
     def shifted() -> float:
-        page = window.open(story.event_path("ask"))
-        expect(page.locator(".row")).to_have_count(5)
+        page = window.open(f"/sessions/{one.session}?event={asked}")
+        expect(page.locator(".row")).to_have_count(1)
         moved: float = page.evaluate(SHIFTED)
         return moved
 
