@@ -20,7 +20,7 @@ export function duration(micros) {
 
 export function dollars(amount) {
   if (amount === 0) return "$0";
-  if (amount >= 0.995) return `$${amount.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+  if (amount >= 0.995) return `$${grouped(amount.toFixed(2))}`;
   if (amount < 0.000001) return "<$0.000001";
   const places = Math.min(2 - Math.floor(Math.log10(amount)), 7);
   const [whole, fraction] = amount.toFixed(places).split(".");
@@ -28,7 +28,7 @@ export function dollars(amount) {
 }
 
 export function count(number) {
-  return number.toLocaleString("en-US");
+  return grouped(String(number));
 }
 
 export function compact(number) {
@@ -48,6 +48,11 @@ export function relativeTime(millis, now) {
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   if (seconds < 7 * 86400) return `${Math.floor(seconds / 86400)} d ago`;
   return new Date(millis).toISOString().slice(0, 10);
+}
+
+// With its thousands apart. What the browser has for that takes 25 ms when it is first asked.
+function grouped(digits) {
+  return digits.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
 function round(value, places) {
