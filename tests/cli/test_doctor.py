@@ -37,7 +37,8 @@ def journal_of(running: Program, events: int) -> Path:
     found = [
         path.parent
         for path in root.glob("*/*/lock")
-        if json.loads(path.read_text())["pid"] == running.process.pid
+        # empty while it is being made, by another of the programs
+        if (told := path.read_text()) and json.loads(told)["pid"] == running.process.pid
     ]
     assert 1 == len(found)
     # the host environment is told once, by the thread
