@@ -787,7 +787,7 @@ async def test_columns_say_what_the_timeline_says(store: Store) -> None:
             models=[event.model for event in told],
             prompt_tokens=[event.prompt_tokens for event in told],
             completion_tokens=[event.completion_tokens for event in told],
-            costs=[event.cost and [str(event.cost.amount), event.cost.currency] for event in told],
+            costs=[event.cost and (str(event.cost.amount), event.cost.currency) for event in told],
             errors=[event.error for event in told],
         )
     assert len(told) == 0

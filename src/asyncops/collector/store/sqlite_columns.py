@@ -30,14 +30,36 @@ _COLUMNS = {
     "models": "e.model",
     "prompt_tokens": "e.prompt_tokens",
     "completion_tokens": "e.completion_tokens",
-    "costs": "CASE WHEN e.cost IS NOT NULL"
-    " THEN json_extract(CAST(e.cost AS TEXT), '$.amount', '$.currency') END",
+    "costs": "e.cost",
     "errors": "e.error",
 }
+
+
+def _as_json(column: str) -> str:
+    """
+    SQL for all values of *column* as one JSON text.
+    """
+    if column == "e.cost":  # is JSON as it stands
+        return "'[' || COALESCE(group_concat(COALESCE(CAST(e.cost AS TEXT), 'null')), '') || ']'"
+    return f"json_group_array({column})"
+
+
 _QUESTION = (
-    f"SELECT {', '.join(f'json_group_array({column})' for column in _COLUMNS.values())}"  # noqa: S608
+    f"SELECT {', '.join(map(_as_json, _COLUMNS.values()))}"  # noqa: S608
     " FROM (SELECT * FROM events WHERE key BETWEEN ? AND ? ORDER BY key) e"
 )
+
+
+class _Cost(msgspec.Struct):
+    """
+    What is asked of a `Cost`.
+    """
+
+    amount: str
+    currency: str
+
+
+_cost_decoder = msgspec.json.Decoder(list[_Cost | None])
 
 
 def read_columns(
@@ -45,6 +67,9 @@ def read_columns(
 ) -> EventColumns:
     session = session_key(connection, project, session_id)
     row = connection.execute(_QUESTION, keys_after(session, after)).fetchone()
+    texts = dict(zip(_COLUMNS, row, strict=True))
+    costs = _cost_decoder.decode(texts.pop("costs"))
     return EventColumns(
-        **{name: msgspec.json.decode(text) for name, text in zip(_COLUMNS, row, strict=True)}
+        **{name: msgspec.json.decode(text) for name, text in texts.items()},
+        costs=[None if cost is None else (cost.amount, cost.currency) for cost in costs],
     )

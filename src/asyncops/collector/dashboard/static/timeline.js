@@ -6,6 +6,7 @@ export const KINDS = ["action", "tool", "llm", "agent", "error"];
 const STATES = ["Running", "Success", "Fail", "Cancelled"];
 const MAX_GAPS = 12;
 const GAP_SHARE = 0.05; // of the session: what idles shorter is no gap
+const NONE = Object.freeze([]); // the children of those that have none: most of them
 const OUTLIVED = 1000; // microseconds by which a child may seem to end after its parent
 
 export class Timeline {
@@ -26,11 +27,15 @@ export class Timeline {
 
   // Takes in columns as columns.py makes them. Says whether anything changed.
   merge(columns) {
+    let { from, to } = this.#reach;
     if (this.events.size && columns.base !== this.base) {
       const shift = this.base - columns.base; // the owner's record came late and starts earlier
+      [from, to] = [0, 0];
       for (const event of this.events.values()) {
         event.start += shift;
         if (event.end !== null) event.end += shift;
+        from = Math.min(from, event.start);
+        to = Math.max(to, event.end ?? event.start);
       }
     }
     const changed = columns.seqs.length > 0 || columns.state !== this.state || columns.end !== this.end || columns.base !== this.base;
@@ -44,6 +49,8 @@ export class Timeline {
       seq += columns.seqs[i];
       const start = end + columns.pauses[i];
       end += columns.ends[i];
+      if (start < from) from = start;
+      if (end > to) to = end;
       const known = this.events.get(ids[i]);
       const event = known ?? newEvent(ids[i]);
       event.parentId = columns.parents[i] ? ids[i - columns.parents[i]] : null;
@@ -62,18 +69,9 @@ export class Timeline {
       if (!known) this.events.set(event.id, event);
     }
     this.seq = Math.max(this.seq, seq); // they come in order
-    if (changed) this.#measure();
+    this.#reach = { from, to };
     if (columns.seqs.length) this.#nest();
     return changed;
-  }
-
-  #measure() {
-    let [from, to] = [0, 0];
-    for (const event of this.events.values()) {
-      from = Math.min(from, event.start);
-      to = Math.max(to, event.end ?? event.start);
-    }
-    this.#reach = { from, to };
   }
 
   now() {
@@ -107,11 +105,13 @@ export class Timeline {
   // Parents are what a program says they are: one that is missing, or that would make a circle,
   // leaves its child at the top. Nothing is left out.
   #nest() {
-    for (const event of this.events.values()) if (event.children.length) event.children = [];
+    for (const event of this.events.values()) event.children = NONE;
     const tops = [];
     for (const event of this.events.values()) {
       const parent = event.parentId === event.id ? undefined : this.events.get(event.parentId);
-      (parent ? parent.children : tops).push(event);
+      if (!parent) tops.push(event);
+      else if (parent.children === NONE) parent.children = [event];
+      else parent.children.push(event);
     }
     const byStart = (a, b) => a.start - b.start || a.seq - b.seq;
     const seen = new Set();
@@ -125,6 +125,7 @@ export class Timeline {
       const stack = [root];
       while (stack.length) {
         const event = stack.pop();
+        if (!event.children.length) continue;
         event.children = event.children.filter((child) => !seen.has(child)).sort(byStart);
         event.children.forEach(number);
         for (const child of event.children) {
@@ -294,7 +295,7 @@ function newEvent(id) {
   return {
     id, parentId: null, seq: 0, kind: "", state: "", start: 0, end: null, name: "", agent: null, model: null,
     tokens: null, cost: null, otherCost: null, error: null,
-    parent: null, children: [], depth: 0, position: 0, siblings: 0, place: 0, row: 0,
+    parent: null, children: NONE, depth: 0, position: 0, siblings: 0, place: 0, row: 0,
     collapsed: false, hit: false, kept: false, seen: false,
   };
 }
