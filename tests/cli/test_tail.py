@@ -333,6 +333,7 @@ def test_many_events_at_once_are_one_line(served: Commands) -> None:
     with tail(served) as log:
         watching(served)
         with program(served, "500", wait="60") as work:
+            log.until("starts")  # that is sent at once, and what there is by then with it
             for _ in range(3):
                 work.go_on()
             assert work.wait() == 0
