@@ -2,7 +2,7 @@
 Reads a session's events column by column.
 
 SQLite makes each column one JSON text and msgspec reads that, without a Python object for a row: a
-third of the time that `EventSummary`s take, and three quarters of it without holding the GIL.
+third of the time that `EventSummary`s take, and most of it without holding the GIL.
 """
 
 from __future__ import annotations
