@@ -14,6 +14,7 @@ import shutil
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -557,6 +558,37 @@ def test_disk_is_bounded(tmp_path: Path) -> None:
     assert set(range(100, 5_001, 100)) <= set(found)
     assert gone == journal.dropped == {"journal_max_bytes": 5_000 - len(found)}
     assert found[-500:] == list(range(4_501, 5_001))
+
+
+def test_a_slow_reader_does_not_lift_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    While somebody reads it is left to them to look after the limit; but once there is no room left
+    for that, who records waits for them.
+    """
+    begun = threading.Event()
+
+    def slowly(reader: Reader, max_records: int, max_bytes: int) -> None:
+        begun.set()
+        while bytes_in(tmp_path) < 230_000:
+            time.sleep(0.001)
+        time.sleep(0.1)
+
+    journal = journal_in(tmp_path, max_bytes=300_000)
+    for n in range(1, 5_001):
+        journal.append(line(n, 50), expendable=True)
+    journal.maintain()
+    monkeypatch.setattr(Reader, "read", slowly)
+    reading = threading.Thread(target=journal.read, args=(1, 1))
+    reading.start()
+    assert begun.wait(10)
+    for n in range(5_001, 10_001):
+        journal.append(line(n, 50), expendable=True)
+        assert n % 20 or bytes_in(tmp_path) <= 300_000
+    reading.join(10)
+
+    assert journal.dropped["journal_max_bytes"] > 5_000
 
 
 def test_what_is_on_its_way_is_not_dropped(tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ SEGMENTS = 8
 OPEN_BYTES = 65_536
 """How long the list of what is open may become before it is written anew."""
 
+LEFT_SEGMENTS = 2
+"""How many segments may begin while whoever reads is left to look after the limit."""
+
+PATIENCE_SECONDS = 0.25
+"""How long a call that records waits, after that, for a look at the limit of its own."""
+
 RETRY_SECONDS = 1.0
 """How long a disk that took nothing is left alone, and how often the files are looked after."""
 
@@ -115,6 +121,7 @@ class FileJournal(Numbering):
         self._reason = ""
         self._look_at = 0.0
         self._rolled = True
+        self._unlimited = 0  # segments begun since the limit was looked after
         self._compacted: set[Path] = set()
         self._reader = Reader(self.directory, after=0)
         # Held while segments are read or rewritten: what is on its way must not be dropped.
@@ -167,6 +174,7 @@ class FileJournal(Numbering):
         self._fd, self._size = fd, 0
         self._segments.append(first_seq)
         self._rolled = True
+        self._unlimited += 1
         if self._fsync:
             sync_directory(self.directory)
         self._keep_to_limit(self._max_bytes - self._segment_bytes)  # there is room for this one
@@ -177,9 +185,12 @@ class FileJournal(Numbering):
         """
         try:
             # Who reads looks after the limit itself (`maintain`), so a call that records does not
-            # wait for it; or we are called from inside a read, by a finalizer.
-            if not self._reading.acquire(blocking=False) or self._is_reading:
+            # wait for it, unless there is no room left for that; or we are called from inside a
+            # read, by a finalizer.
+            patience = PATIENCE_SECONDS if self._unlimited > LEFT_SEGMENTS else 0
+            if not self._reading.acquire(timeout=patience) or self._is_reading:
                 return
+            self._unlimited = 0
             gone = keep_to_limit(
                 self._root, max_bytes, own=self.directory, settled=self._acknowledged,
                 kept=self._reader.after, done=self._compacted,
