@@ -297,28 +297,32 @@ def test_nonsense_in_records_is_answered_and_forgotten(target: Target) -> None:
     settled_bytes = 0
     sent = good = 0
     waiting: deque[tuple[str, socket.socket]] = deque()
-    while (elapsed := time.monotonic() - began) < FUZZ_SECONDS:
-        if not settled_bytes and elapsed > min(FUZZ_SECONDS / 3, 10):
-            settled_bytes = target.memory_bytes()
-        data, whole = request(chance, sent)
-        about = f"seed {seed}, request {sent}: {data[:2_000]!r}"
-        sent += 1
-        if whole:
-            good += is_good(about, target.send(data), wait=True)
-        else:
-            waiting.append((about, target.send(data)))
-        if len(waiting) > AT_ONCE:
+    try:
+        while (elapsed := time.monotonic() - began) < FUZZ_SECONDS:
+            if not settled_bytes and elapsed > min(FUZZ_SECONDS / 3, 10):
+                settled_bytes = target.memory_bytes()
+            data, whole = request(chance, sent)
+            about = f"seed {seed}, request {sent}: {data[:2_000]!r}"
+            sent += 1
+            if whole:
+                good += is_good(about, target.send(data), wait=True)
+            else:
+                waiting.append((about, target.send(data)))
+            if len(waiting) > AT_ONCE:
+                good += is_good(*waiting.popleft())
+            if sent % 200 == 0:
+                works(target, sent)
+        while waiting:
             good += is_good(*waiting.popleft())
-        if sent % 200 == 0:
-            works(target, sent)
-    while waiting:
-        good += is_good(*waiting.popleft())
+    finally:
+        for _, connection in waiting:
+            connection.close()
     works(target, sent)
     assert target.process.poll() is None
     assert target.memory_bytes() - settled_bytes < MAX_GROWTH_BYTES, f"seed {seed}"
     assert 0.1 < good / sent < 0.9, "either nothing was wrong or everything was"
     shown = target.http.get("/api/sessions", params={"limit": 500}).json()["sessions"]
-    assert len(shown) > sent // 100
+    assert len(shown) > min(sent // 100, 499)
     for session in chance.sample(shown, min(len(shown), 40)):
         for path in ("/api/sessions/{}", "/api/sessions/{}/events", "/api/sessions/{}/export"):
             told = target.http.get(path.format(session["id"]))

@@ -134,6 +134,9 @@ def create_app(settings: CollectorSettings, *, trusted_project: str | None = Non
         },
         lifespan=_lifespan,
     )
+    # a redirect to the path with the slash would be no answer to a program, and behind a proxy name
+    # the wrong address
+    app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.prices = PriceTable(settings.prices)
     app.state.intake = Intake(settings.limits)
