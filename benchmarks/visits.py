@@ -20,12 +20,13 @@ window.shift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.shift += entry.value;
 }).observe({type: "layout-shift", buffered: true});
-const look = () => {
-  if (document.querySelector(SELECTOR)) {
-    setTimeout(() => window.painted = performance.now());  // after this frame
-  } else requestAnimationFrame(look);
+const look = (selector, what) => {
+  if (document.querySelector(selector)) {
+    setTimeout(() => window[what] = performance.now());  // after this frame
+  } else requestAnimationFrame(() => look(selector, what));
 };
-requestAnimationFrame(look);
+requestAnimationFrame(() => look(SELECTOR, "painted"));
+requestAnimationFrame(() => look(READY, "ready"));
 """
 
 FIRST = "performance.getEntriesByName('first-contentful-paint')[0]"
@@ -41,6 +42,7 @@ SEEN = """
     server: answers[0],
     slowest: Math.max(...answers),
     painted: Math.max(window.painted, FIRST.startTime),
+    ready: Math.max(window.ready, FIRST.startTime),
     bytes: all.reduce((sum, it) => sum + it.transferSize, 0),
     requests: all.length,
     nodes: document.getElementsByTagName("*").length,
@@ -58,6 +60,7 @@ class Seen:
         server: Milliseconds until the first byte of the page.
         slowest: The same of whatever came slowest, of all that was fetched.
         painted: Milliseconds from the beginning of the navigation until the frame that shows it.
+        ready: The same until the one in which it can be used.
         bytes: All that was fetched by then.
         requests: In how many requests.
         nodes: Elements of the document.
@@ -69,6 +72,7 @@ class Seen:
     server: float
     slowest: float
     painted: float
+    ready: float
     bytes: int
     requests: int
     nodes: int
@@ -101,25 +105,33 @@ def chromium() -> Iterator[Browser]:
 
 
 def visit(
-    browser: Browser, url: str, selector: str, *, shown: str = "0", seconds: float = 30.0
+    browser: Browser,
+    url: str,
+    selector: str,
+    *,
+    ready: str | None = None,
+    shown: str = "0",
+    seconds: float = 30.0,
 ) -> Seen:
     """
     Open *url* in a new profile and wait until what *selector* finds is painted.
 
     Args:
+        ready: What finds it once it can be used; as soon as it is painted if None.
         shown: An expression that tells how much the page shows by then.
         seconds: How long it may take.
 
     Raises:
         playwright.sync_api.TimeoutError: It took longer.
     """
-    page = new_page(browser, WATCH.replace("SELECTOR", repr(selector)))
+    watch = WATCH.replace("SELECTOR", repr(selector)).replace("READY", repr(ready or selector))
+    page = new_page(browser, watch)
     try:
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
         page.set_default_timeout(1e3 * seconds)
         page.goto(url)
-        page.wait_for_function(f"() => window.painted && {FIRST}")
+        page.wait_for_function(f"() => window.painted && window.ready && {FIRST}")
         fetched = page.evaluate(SEEN)
         told = page.evaluate(shown)
         page.wait_for_timeout(300)  # whatever moves does so now

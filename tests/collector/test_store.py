@@ -38,6 +38,7 @@ from asyncops.collector.store.base import (
     CostSource,
     EventColumns,
     EventDetail,
+    EventStructure,
     Group,
     RejectedLine,
     SessionQuery,
@@ -793,6 +794,39 @@ async def test_columns_say_what_the_timeline_says(store: Store) -> None:
     assert len(told) == 0
 
 
+async def test_what_hangs_together_and_when_it_ran(store: Store) -> None:
+    """
+    The structure of a session's events is that of its timeline; some of them can be asked for.
+    """
+    source = Source()
+    empty = source.starts(OTHER, started_at=START)
+    top = "ffffffff00000001"
+    await store.add(
+        source.batch(
+            empty,
+            source.opens(SESSION, id=top, started_at=START + 5 * SECOND),
+            source.does(SESSION, parent_id=top, started_at=START, ended_at=START + SECOND),
+            source.does(SESSION, parent_id="00000000000000ff", started_at=START + SECOND),
+        )
+    )
+    told = await store.timeline("default", SESSION)
+    structure = await store.structure("default", SESSION)
+    assert structure == EventStructure(
+        ids=[event_number(event.id) for event in told],
+        parents=[event.parent_id and event_number(event.parent_id) for event in told],
+        started_at=[event.started_at for event in told],
+        first_at=START,
+        last_at=START + 5 * SECOND,
+    )
+    none = await store.structure("default", OTHER)
+    assert (none.ids, none.first_at, none.last_at) == ([], None, None)
+    wanted = [top, told[-1].id, "0000000000000000"]
+    found = await store.timeline("default", SESSION, only=wanted)
+    assert {event.id for event in found} == {top, told[-1].id}
+    assert await store.timeline("default", OTHER, only=wanted) == ()
+    assert await store.timeline("default", SESSION, only=[]) == ()
+
+
 async def test_there_is_no_event_where_there_is_none(store: Store) -> None:
     """
     Asking for an unknown event answers None, for an unknown session raises.
@@ -808,6 +842,7 @@ async def test_there_is_no_event_where_there_is_none(store: Store) -> None:
         store.event("default", OTHER, "00000000000000ff"),
         store.timeline("nobody", SESSION),
         store.columns("default", OTHER),
+        store.structure("default", OTHER),
     ):
         with pytest.raises(SessionNotFoundError):
             await question

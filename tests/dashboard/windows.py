@@ -76,6 +76,8 @@ class Window:
             ),
         )
         page.goto(self.url + path)
+        if script:
+            expect(page.locator("#grid[aria-busy]")).to_have_count(0)  # its script has come
         return page
 
     def _see(self, url: str) -> None:

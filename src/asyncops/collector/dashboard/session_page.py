@@ -27,6 +27,7 @@ from .costs import sources_words
 from .faults import fault_groups
 from .forms import read_form
 from .hosts import host_line
+from .opening import opening
 from .outline import outline
 from .relations import MAX_ATTEMPTS, call_before, possible_attempts, self_time
 from .rendering import as_json, render
@@ -77,8 +78,13 @@ async def show_session(request: Request) -> Response:
     event_id = request.query_params.get("event")
     view = request.query_params.get("view", "waterfall")
     video = playable(head["session"].video)
+    begun = None
+    if not request.query_params:  # else what it shows first is for its script to say
+        store: Store = request.app.state.store
+        begun = await opening(store, head["session"], now=time.time_ns())
     context = {
         **head,
+        "opening": begun,
         "video": video,
         "page": "sessions",
         "views": VIEWS,
@@ -86,8 +92,9 @@ async def show_session(request: Request) -> Response:
         **(await _event(request, head["detail"], event_id) if event_id else {"event_id": None}),
     }
     response = render(request, "session.html", context)
-    if video is not None:
-        response.headers["Content-Security-Policy"] = content_policy(media=video.origin)
+    response.headers["Content-Security-Policy"] = content_policy(
+        media=None if video is None else video.origin, style=begun.style if begun else None
+    )
     return response
 
 
@@ -101,7 +108,7 @@ async def show_session_view(request: Request) -> Response:
     return render(
         request,
         f"_{context['view']}.html",
-        {"session": detail.summary, "event_id": None, **context},
+        {"session": detail.summary, "event_id": None, "opening": None, **context},
     )
 
 

@@ -4,13 +4,36 @@ A session's events as a tree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
 from ..store.base import EventSummary
 
-__all__ = ["TimelineRow", "in_tree_order"]
+__all__ = ["Place", "TimelineRow", "in_tree_order", "tree_order"]
+
+
+@attrs.frozen
+class Place:
+    """
+    Where an event stands in its tree.
+
+    Attributes:
+        index: Which event it is.
+        depth: How deep it lies; 0 at the top.
+        position: The how manieth of its siblings it is, from 1.
+        siblings: How many they are, itself included.
+        children: How many are right below it.
+    """
+
+    index: int
+    depth: int
+    position: int
+    siblings: int
+    children: int
 
 
 @attrs.frozen(kw_only=True)
@@ -23,32 +46,47 @@ class TimelineRow:
     depth: int
 
 
-def in_tree_order(events: Sequence[EventSummary]) -> list[TimelineRow]:
+def tree_order(
+    ids: Sequence[Hashable], parents: Sequence[Hashable | None], order: Callable[[int], Any]
+) -> Iterator[Place]:
     """
-    *events* parent before child, siblings by when they started.
+    Parents before children, siblings by the *order* of their indexes, then by these; one after the
+    other as they are asked for.
 
     Parents are what a program says they are: one that is missing, or that would make a circle,
     leaves its child at the top. Nothing is left out.
     """
-    by_id = {event.id: event for event in events}
-    children: dict[str | None, list[EventSummary]] = {}
-    for event in events:
-        parent = event.parent_id if event.parent_id in by_id else None
-        children.setdefault(parent, []).append(event)
-    for siblings in children.values():
-        siblings.sort(key=lambda event: (event.started_at, event.seq), reverse=True)
-
-    rows: list[TimelineRow] = []
-    seen: set[str] = set()
-    tops = children.get(None, [])
+    below: defaultdict[Hashable | None, list[int]] = defaultdict(list)
+    for index, parent in enumerate(parents):
+        below[parent].append(index)
+    unknown = below.keys() - set(ids)
+    tops = sorted(itertools.chain.from_iterable(below[parent] for parent in unknown))
+    tops.sort(key=order)
+    seen: set[int] = set()
     # whoever is in a circle hangs below nobody who is at the top: taken last, in order of arrival
-    for root in [*reversed(tops), *events]:
-        stack = [(root, 0)]
-        while stack:
-            event, depth = stack.pop()
-            if event.id in seen:
-                continue
-            seen.add(event.id)
-            rows.append(TimelineRow(event=event, depth=depth))
-            stack += [(child, depth + 1) for child in children.get(event.id, ())]
-    return rows
+    for roots in (tops, range(len(ids))):
+        for position, root in enumerate(roots, 1):
+            stack = [(root, 0, position, len(tops))]
+            while stack:
+                index, depth, position, siblings = stack.pop()
+                if index in seen:
+                    continue
+                seen.add(index)
+                children = sorted(below.get(ids[index], ()), key=order)
+                yield Place(index, depth, position, siblings, len(children))
+                stack += [
+                    (child, depth + 1, place, len(children))
+                    for place, child in reversed([*enumerate(children, 1)])
+                ]
+
+
+def in_tree_order(events: Sequence[EventSummary]) -> list[TimelineRow]:
+    """
+    *events* parent before child, siblings by when they started.
+    """
+    places = tree_order(
+        [event.id for event in events],
+        [event.parent_id for event in events],
+        lambda index: (events[index].started_at, events[index].seq),
+    )
+    return [TimelineRow(event=events[place.index], depth=place.depth) for place in places]

@@ -30,6 +30,7 @@ __all__ = [
     "EventDetail",
     "EventMatches",
     "EventPage",
+    "EventStructure",
     "EventSummary",
     "Group",
     "Note",
@@ -378,6 +379,25 @@ class EventColumns:
     completion_tokens: Sequence[int | None]
     costs: Sequence[tuple[str, str] | None]
     errors: Sequence[str | None]
+
+
+@attrs.frozen(kw_only=True)
+class EventStructure:
+    """
+    How the events of a session hang together and when they ran: what it takes to find out which of
+    them come first, in a fraction of the time of all columns.
+
+    Attributes:
+        ids: In order of arrival; as signed numbers of 64 bits, and so are *parents*.
+        first_at: When the first of them began; None where there are none.
+        last_at: When the last of them ended, or began where it is open.
+    """
+
+    ids: Sequence[int]
+    parents: Sequence[int | None]
+    started_at: Sequence[int]
+    first_at: int | None
+    last_at: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -777,10 +797,12 @@ class Store(Protocol):
         after: int = 0,
         limit: int | None = None,
         only_open: bool = False,
+        only: Sequence[str] | None = None,
     ) -> tuple[EventSummary, ...]:
         """
         The events of a session whose `seq` is beyond *after*, without their payloads, in order;
-        all of them, or the first *limit*; all or those that are open.
+        all of them, or the first *limit*; all or those that are open; all or *only* those with
+        these ids.
 
         Raises:
             SessionNotFoundError: There is no such session.
@@ -790,6 +812,15 @@ class Store(Protocol):
     async def columns(self, project: str, session_id: str, *, after: int = 0) -> EventColumns:
         """
         The same events, all of them, column by column.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+        """
+        ...
+
+    async def structure(self, project: str, session_id: str) -> EventStructure:
+        """
+        How all events of a session hang together.
 
         Raises:
             SessionNotFoundError: There is no such session.

@@ -38,6 +38,7 @@ from .base import (
     EventDetail,
     EventMatches,
     EventPage,
+    EventStructure,
     EventSummary,
     Outcome,
     Overview,
@@ -52,7 +53,7 @@ from .base import (
 from .changes import Changes
 from .sqlite_around import read_around
 from .sqlite_breakdown import read_breakdown
-from .sqlite_columns import read_columns
+from .sqlite_columns import read_columns, read_structure
 from .sqlite_deletion import find_old, take_out
 from .sqlite_errors import unavailable
 from .sqlite_export import read_records
@@ -518,13 +519,18 @@ class SQLiteStore:
         after: int = 0,
         limit: int | None = None,
         only_open: bool = False,
+        only: Sequence[str] | None = None,
     ) -> tuple[EventSummary, ...]:
         return await self._read(
-            read_timeline, project, session_id, after=after, limit=limit, only_open=only_open
-        )
+            read_timeline, project, session_id, after=after, limit=limit, only_open=only_open,
+            only=only,
+        )  # fmt: skip
 
     async def columns(self, project: str, session_id: str, *, after: int = 0) -> EventColumns:
         return await self._read(read_columns, project, session_id, after=after)
+
+    async def structure(self, project: str, session_id: str) -> EventStructure:
+        return await self._read(read_structure, project, session_id)
 
     async def records(
         self, project: str, session_id: str, *, cursor: str | None = None, limit: int = 200

@@ -11,11 +11,11 @@ import sqlite3
 
 import msgspec
 
-from .base import EventColumns
+from .base import EventColumns, EventStructure
 from .sqlite_reader import keys_after, session_key
 from .sqlite_schema import SEQ_BITS
 
-__all__ = ["read_columns"]
+__all__ = ["read_columns", "read_structure"]
 
 _COLUMNS = {
     "seqs": f"e.key & {(1 << SEQ_BITS) - 1}",
@@ -48,6 +48,11 @@ _QUESTION = (
     f"SELECT {', '.join(map(_as_json, _COLUMNS.values()))}"  # noqa: S608
     " FROM (SELECT * FROM events WHERE key BETWEEN ? AND ? ORDER BY key) e"
 )
+_STRUCTURE = (
+    "SELECT json_group_array(id), json_group_array(parent), json_group_array(started_at),"
+    " MIN(started_at), MAX(COALESCE(ended_at, started_at)) FROM"
+    " (SELECT id, parent, started_at, ended_at FROM events WHERE key BETWEEN ? AND ? ORDER BY key)"
+)
 
 
 class _Cost(msgspec.Struct):
@@ -72,4 +77,13 @@ def read_columns(
     return EventColumns(
         **{name: msgspec.json.decode(text) for name, text in texts.items()},
         costs=[None if cost is None else (cost.amount, cost.currency) for cost in costs],
+    )
+
+
+def read_structure(connection: sqlite3.Connection, project: str, session_id: str) -> EventStructure:
+    session = session_key(connection, project, session_id)
+    *columns, first_at, last_at = connection.execute(_STRUCTURE, keys_after(session, 0)).fetchone()
+    ids, parents, started_at = map(msgspec.json.decode, columns)
+    return EventStructure(
+        ids=ids, parents=parents, started_at=started_at, first_at=first_at, last_at=last_at
     )

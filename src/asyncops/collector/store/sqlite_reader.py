@@ -372,16 +372,24 @@ def read_timeline(
     after: int,
     limit: int | None,
     only_open: bool,
+    only: Sequence[str] | None,
 ) -> tuple[EventSummary, ...]:
-    condition = "e.key BETWEEN ? AND ?"
+    session = session_key(connection, project, session_id)
+    condition = "e.key BETWEEN :first AND :last"
     if only_open:
         condition += " AND e.state IS NULL"
+    if only is not None:
+        condition += " AND e.session = :session AND e.id IN (SELECT value FROM json_each(:only))"
+    first, last = keys_after(session, after)
     rows = connection.execute(
-        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE {condition} ORDER BY e.key LIMIT ?",
-        (
-            *keys_after(session_key(connection, project, session_id), after),
-            -1 if limit is None else limit,
-        ),
+        f"SELECT {_EVENT} {_FROM_EVENTS} WHERE {condition} ORDER BY e.key LIMIT :limit",
+        {
+            "session": session,
+            "first": first,
+            "last": last,
+            "only": msgspec.json.encode([*map(event_number, only or ())]).decode(),
+            "limit": -1 if limit is None else limit,
+        },
     )
     return tuple(_event_summary(row) for row in rows)
 

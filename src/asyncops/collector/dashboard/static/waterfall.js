@@ -34,6 +34,7 @@ const fitButton = document.getElementById("fit");
 
 const timeline = new Timeline();
 const drawn = new Map(); // id -> the element of its row
+let loaded = false; // whether it is ours to draw: until then there is what the page came with
 let tell = null; // whom to tell what is selected and looked for
 let texts = null; // what the collector finds in texts that are not here, once somebody looks for some
 let page = "";
@@ -78,6 +79,7 @@ function viewHeight() {
 }
 
 function draw() {
+  if (!loaded) return;
   const rows = timeline.rows;
   drawnFor = sizeOf(grid);
   canvas.style.height = `${rows.length * height}px`;
@@ -106,17 +108,24 @@ function draw() {
     fill(element, event);
   }
   for (const element of unused) element.remove();
+  grid.removeAttribute("aria-busy");
   if (current && drawn.has(current.id)) grid.setAttribute("aria-activedescendant", `row-${current.id}`);
   else grid.removeAttribute("aria-activedescendant");
 }
 
 function newRow() {
-  const row = rowTemplate.content.firstElementChild.cloneNode(true);
+  return withParts(rowTemplate.content.firstElementChild.cloneNode(true));
+}
+
+function withParts(row) {
   const [name, took, tokens, cost, bar] = row.children;
   const [indent, , kind, said, title, mark, agent] = name.children;
   row.parts = { indent, kind, said, title, mark, agent, took, tokens, cost, bar: bar.firstChild };
   return row;
 }
+
+// The rows that the page came with (opening.py) become ours.
+for (const row of canvas.querySelectorAll(".row")) drawn.set(row.id.slice("row-".length), withParts(row));
 
 function fill(row, event) {
   const { parts } = row;
@@ -125,6 +134,7 @@ function fill(row, event) {
   row.style.transform = `translateY(${event.row * height}px)`;
   const isSelected = event.id === selected;
   const key = [event.id, event.seq, event.depth, event.collapsed, event.children.length, event.position, event.siblings, timeline.state].join();
+  if (Number(row.dataset.seq) === event.seq && timeline.state !== "Running") row.key ??= key; // says all of it as it came
   row.setAttribute("aria-selected", isSelected);
   row.classList.toggle("current", event === current);
   row.classList.toggle("beside", Boolean(timeline.hits && !event.hit));
@@ -626,7 +636,7 @@ function show(event) {
 
 canvas.addEventListener("click", (click) => {
   const row = click.target.closest(".row");
-  if (!row) return;
+  if (!row || !loaded) return;
   if (click.target.closest(".twisty")) {
     timeline.setCollapsed(row.event, !row.event.collapsed);
     current = row.event;
@@ -638,7 +648,7 @@ canvas.addEventListener("click", (click) => {
 
 canvas.addEventListener("dblclick", (click) => {
   const row = click.target.closest(".row");
-  if (!row || !row.event.children.length) return;
+  if (!row || !loaded || !row.event.children.length) return;
   fold(row.event, !row.event.collapsed);
 });
 
@@ -760,11 +770,12 @@ async function load() {
   const response = await fetch(`${page}/timeline.json?after=${timeline.seq}`);
   if (response.status === 401 || response.status === 404) location.reload();
   if (!response.ok) throw new TypeError(`${response.status} for the timeline`);
-  const first = panel.hidden;
+  const first = !loaded;
   const atBottom = grid.scrollTop > 0 && grid.scrollTop + grid.clientHeight > grid.scrollHeight - height;
   const changed = timeline.merge(await response.json());
   if (changed || texts?.state === "away") texts?.again();
   if (!changed && !first) return;
+  loaded = true;
   if (path) path = criticalPath(timeline);
   colour();
   if (first) filter();
