@@ -163,6 +163,10 @@ class Proxy:
 
     async def _gone(self) -> None:
         if self._server is not None:
+            # a connection that is accepted as the server closes would be left open by asyncio
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)
             self._server.close()
             self._server = None
         for writer in self._writers:
