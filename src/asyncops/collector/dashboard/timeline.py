@@ -59,7 +59,7 @@ def tree_order(
     below: defaultdict[Hashable | None, list[int]] = defaultdict(list)
     for index, parent in enumerate(parents):
         below[parent].append(index)
-    unknown = below.keys() - set(ids)
+    unknown = set(below).difference(ids)
     tops = sorted(itertools.chain.from_iterable(below[parent] for parent in unknown))
     tops.sort(key=order)
     seen: set[int] = set()
