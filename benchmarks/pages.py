@@ -51,7 +51,7 @@ VISITS = {Effort.QUICK: 5, Effort.FULL: 20}
 CALLS = {Effort.QUICK: 10, Effort.FULL: 40}
 """How many calls are watched live."""
 
-READY = "#grid:not([aria-busy]) .row"
+READY = "#timeline:not([inert]) .row"
 """A row of a session that can be used."""
 
 FIRST = ("sessions", "search", "overview", "200")

@@ -77,7 +77,7 @@ class Window:
         )
         page.goto(self.url + path)
         if script:
-            expect(page.locator("#grid[aria-busy]")).to_have_count(0)  # its script has come
+            expect(page.locator("#timeline[inert]")).to_have_count(0)  # its script has come
         return page
 
     def _see(self, url: str) -> None:

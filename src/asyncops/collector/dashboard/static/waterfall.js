@@ -108,7 +108,6 @@ function draw() {
     fill(element, event);
   }
   for (const element of unused) element.remove();
-  grid.removeAttribute("aria-busy");
   if (current && drawn.has(current.id)) grid.setAttribute("aria-activedescendant", `row-${current.id}`);
   else grid.removeAttribute("aria-activedescendant");
 }
@@ -232,7 +231,7 @@ function gapLabel(gap) {
 
 function drawAll() {
   const total = timeline.events.size;
-  panel.hidden = false;
+  panel.hidden = panel.inert = false;
   document.getElementById("no-events").hidden = total > 0;
   strip.hidden = total === 0;
   grid.hidden = timeline.rows.length === 0;
@@ -636,7 +635,7 @@ function show(event) {
 
 canvas.addEventListener("click", (click) => {
   const row = click.target.closest(".row");
-  if (!row || !loaded) return;
+  if (!row) return;
   if (click.target.closest(".twisty")) {
     timeline.setCollapsed(row.event, !row.event.collapsed);
     current = row.event;
@@ -648,7 +647,7 @@ canvas.addEventListener("click", (click) => {
 
 canvas.addEventListener("dblclick", (click) => {
   const row = click.target.closest(".row");
-  if (!row || !loaded || !row.event.children.length) return;
+  if (!row || !row.event.children.length) return;
   fold(row.event, !row.event.collapsed);
 });
 
