@@ -52,11 +52,11 @@ SEGMENTS = 8
 OPEN_BYTES = 65_536
 """How long the list of what is open may become before it is written anew."""
 
-LEFT_SEGMENTS = 2
-"""How many segments may begin while whoever reads is left to look after the limit."""
+SPARE_SEGMENTS = 3
+"""How many more there is room for when whoever reads has looked after the limit."""
 
 PATIENCE_SECONDS = 0.25
-"""How long a call that records waits, after that, for a look at the limit of its own."""
+"""How long a call that begins a segment for which there may be no room waits to look itself."""
 
 RETRY_SECONDS = 1.0
 """How long a disk that took nothing is left alone, and how often the files are looked after."""
@@ -121,7 +121,7 @@ class FileJournal(Numbering):
         self._reason = ""
         self._look_at = 0.0
         self._rolled = True
-        self._unlimited = 0  # segments begun since the limit was looked after
+        self._begun = self._has_room = 0  # how many segments, and how many there is room for
         self._compacted: set[Path] = set()
         self._reader = Reader(self.directory, after=0)
         # Held while segments are read or rewritten: what is on its way must not be dropped.
@@ -174,27 +174,28 @@ class FileJournal(Numbering):
         self._fd, self._size = fd, 0
         self._segments.append(first_seq)
         self._rolled = True
-        self._unlimited += 1
+        self._begun += 1
         if self._fsync:
             sync_directory(self.directory)
-        self._keep_to_limit(self._max_bytes - self._segment_bytes)  # there is room for this one
+        self._keep_to_limit(1)
 
-    def _keep_to_limit(self, max_bytes: int) -> None:
+    def _keep_to_limit(self, spare: int) -> None:
         """
-        Drop old events where the journals take more than *max_bytes*.
+        Drop old events until there is room for so many *spare* segments.
         """
         try:
             # Who reads looks after the limit itself (`maintain`), so a call that records does not
             # wait for it, unless there is no room left for that; or we are called from inside a
             # read, by a finalizer.
-            patience = PATIENCE_SECONDS if self._unlimited > LEFT_SEGMENTS else 0
+            patience = PATIENCE_SECONDS if self._begun > self._has_room else 0
             if not self._reading.acquire(timeout=patience) or self._is_reading:
                 return
-            self._unlimited = 0
+            begun = self._begun
             gone = keep_to_limit(
-                self._root, max_bytes, own=self.directory, settled=self._acknowledged,
-                kept=self._reader.after, done=self._compacted,
+                self._root, self._max_bytes - spare * self._segment_bytes, own=self.directory,
+                settled=self._acknowledged, kept=self._reader.after, done=self._compacted,
             )  # fmt: skip
+            self._has_room = begun + spare - 1  # one of them is being written
         except OSError:  # no room for the shorter segment, or no directory: another time
             return
         finally:
@@ -467,7 +468,7 @@ class FileJournal(Numbering):
         if self._rolled and not self._closed:
             self._rolled = False
             # with room to spare, so that a call that records need not do it
-            self._keep_to_limit(self._max_bytes - 3 * self._segment_bytes)
+            self._keep_to_limit(SPARE_SEGMENTS)
 
     # -- reading ------------------------------------------------------------------------------
 

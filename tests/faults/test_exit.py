@@ -79,7 +79,7 @@ class Figures:
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Figures]:
     """
-    Every row of `EXITS` measured, up to five times where the machine is too busy to tell; and
+    Every row of `EXITS` measured, up to a dozen times where the machine is too busy to tell; and
     then a collector comes to where the proxy was.
     """
     directory = tmp_path_factory.mktemp("figures")
@@ -96,7 +96,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Figures]:
             for row in EXITS:
                 state, turning, life, wait = row
                 some = told[row] = []
-                while len(some) < 5 and (
+                while len(some) < 12 and (
                     not some
                     or min(e.seconds for e in some) - exit_ > wait + SLACK
                     or min(min(e.left) for e in some) - left > 0.005
