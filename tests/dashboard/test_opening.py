@@ -14,7 +14,7 @@ from stories import answer, begin, breakdown
 from windows import Window
 
 from asyncops import Cost
-from asyncops.collector.dashboard.opening import MOST_ROWS
+from asyncops.collector.dashboard import opening
 
 SHIFTS = """
 window.shift = 0;
@@ -172,7 +172,7 @@ def test_the_page_comes_with_what_its_script_draws(
     expect(page.locator(".row").nth(1)).to_be_visible()
     drawn = page.evaluate(ROWS, is_still)
 
-    assert len(given) >= min(len(drawn), MOST_ROWS) > 2
+    assert len(given) >= min(len(drawn), opening.MOST_ROWS) > 2
     for rows in zip(given, taken_over, drawn, strict=False):
         for row in rows if not is_still else ():
             row["text"] = ""  # how long it has taken by now
@@ -205,16 +205,19 @@ def test_nothing_can_be_used_before_the_events_have_come(window: Window, program
 
 
 def test_a_page_has_no_rows_of_its_own_where_it_cannot_know_them(
-    get: Get, program: Programs
+    get: Get, program: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     A page that looks for something, or shows one event, is left to its script; so is a session
-    without events.
+    without events, or with more of them than can be looked through meanwhile.
     """
     story = answer(program(), at=now() - 60 * SECOND)
     assert get(story.path).text.count('id="row-') == len(story.events)
     for query in ("?q=search", "?zoom=1~2", f"?event={story.events['ask']}"):
         assert 'id="row-' not in get(story.path + query).text
+    monkeypatch.setattr(opening, "MOST_EVENTS", len(story.events) - 1)
+    assert 'id="row-' not in get(story.path).text
+    monkeypatch.undo()
     empty = program()
     begin(empty, "empty", at=now())
     empty.send()
