@@ -12,9 +12,8 @@ import secrets
 import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,22 +108,23 @@ def demo(
         collector = stack.enter_context(_collector(port, db))
         # fails now, rather than after the work, if the database has keys and we were given none
         anyio.run(_check_key, collector.url)
-        faults, go_on = False, _wait_for_the_end
+        faults, go_on = False, anyio.sleep_forever
         if history:
             go_on = _past(collector.url, sessions=sessions, events=events, days=days, seed=seed)
         else:
             faults = _five_runs(stack, collector.url, directory)
         print(f"dashboard: {collector.url}")
         if not exit_:
-            print("Ctrl-C ends it", flush=True)
-            go_on()
+            anyio.run(_until_told, go_on)
     if faults:
         raise SystemExit(1)
 
 
-def _past(endpoint: str, *, sessions: int, events: int, days: int, seed: int) -> Callable[[], None]:
+def _past(
+    endpoint: str, *, sessions: int, events: int, days: int, seed: int
+) -> Callable[[], Coroutine[Any, Any, None]]:
     """
-    Make a past up; gives what goes on with it until we are told to end.
+    Make a past up; gives what goes on with it.
     """
     from .history import filling
     from .history.plan import Past
@@ -152,16 +152,7 @@ def _past(endpoint: str, *, sessions: int, events: int, days: int, seed: int) ->
         f" in {time.monotonic() - began:.0f} s",
         flush=True,
     )
-
-    async def go_on() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with asyncio.TaskGroup() as tasks:
-                work = tasks.create_task(filling.go_on(endpoint, past, ahead))
-                async for _ in signals:
-                    work.cancel()
-                    break
-
-    return lambda: anyio.run(go_on)
+    return lambda: filling.go_on(endpoint, past, ahead)
 
 
 def _five_runs(stack: contextlib.ExitStack, endpoint: str, directory: Path) -> bool:
@@ -314,8 +305,14 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _wait_for_the_end() -> None:
-    end = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: end.set())
-    end.wait()
+async def _until_told(go_on: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """
+    Do what *go_on* does until SIGINT or SIGTERM. Says how to end it once that is heard.
+    """
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        print("Ctrl-C ends it", flush=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(go_on)
+            async for _ in signals:
+                tasks.cancel_scope.cancel()
+                break
