@@ -22,6 +22,16 @@ CHROMIUM = next(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    What asks for the browser is a test of `-m browser`, whether or not it says so.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
+            item.add_marker("browser")
+
+
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[str]:
     """

@@ -125,7 +125,6 @@ def check(page: Page, name: str, part: str = "html", rules: Sequence[str] = LEVE
     return [f"{name}: {each}" for each in found]
 
 
-@pytest.mark.browser
 @pytest.mark.timeout(120)  # a page after the other, all of them
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(
@@ -151,7 +150,6 @@ def test_axe_finds_nothing(
     assert wrong == []
 
 
-@pytest.mark.browser
 @pytest.mark.timeout(120)
 def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Programs) -> None:
     """
@@ -182,7 +180,6 @@ def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Program
     assert wrong == []
 
 
-@pytest.mark.browser
 def test_a_session_is_found_opened_and_left_by_keyboard(window: Window, program: Programs) -> None:
     """
     Tab and Enter lead from the list into a session, to an event, and back; one sees where one is.
@@ -225,7 +222,6 @@ def walk_to(page: Page, target: Locator, *, back: bool = False) -> None:
     raise AssertionError(f"{target} is not on the way")
 
 
-@pytest.mark.browser
 def test_nothing_moves_for_those_who_asked_for_rest(window: Window, program: Programs) -> None:
     """
     Where the system asks for reduced motion, the pulse of what is running stands still, in the list

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import psutil
-import pytest
 from playwright.sync_api import Browser, Page, expect
 from processes import collector
 from programs import SECOND, Program, now
@@ -37,7 +36,6 @@ def asleep(browser: Browser) -> Iterator[None]:
             process.resume()
 
 
-@pytest.mark.browser
 def test_open_pages_catch_up(browser: Browser) -> None:
     """
     The collector is killed with -9 while three pages are open: they say that it does not answer,

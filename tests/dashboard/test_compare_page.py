@@ -177,7 +177,6 @@ def test_what_cannot_be_compared_is_said(get: Get, program: Programs) -> None:
     assert get(f"/compare?ids={one},nobody").status_code == 404
 
 
-@pytest.mark.browser
 def test_from_the_list_to_a_difference_by_keys(window: Window, program: Programs) -> None:
     """
     j, x, j, x, c: two sessions side by side; a step unfolds to its words, and back.
@@ -207,7 +206,6 @@ def test_from_the_list_to_a_difference_by_keys(window: Window, program: Programs
     expect(page.locator("h1")).to_contain_text(names[1])
 
 
-@pytest.mark.browser
 def test_columns_and_views_are_kept(window: Window, program: Programs) -> None:
     """
     Columns are chosen and stay; a view gets a name, leads back, and is forgotten.

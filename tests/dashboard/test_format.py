@@ -85,7 +85,6 @@ def test_relative_times_become_dates_when_they_are_long_past() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.browser
 def test_the_browser_says_everything_alike(window: Window, get: Get) -> None:
     """
     What a script writes reads as what the server wrote.

@@ -119,7 +119,6 @@ def comment(program: Program, text: str, event: str) -> None:
         assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.browser
 def test_markup_in_every_field_stays_text(window: Window, program: Programs) -> None:
     """
     No dialog, no complaint of the browser, no request elsewhere, no element out of a recorded text.
@@ -215,7 +214,6 @@ def invade(program: Program) -> str:
     return f"/sessions/{program.session}"
 
 
-@pytest.mark.browser
 def test_no_way_in_is_taken(window: Window, get: Get, program: Programs, tmp_path: Path) -> None:
     """
     Nothing of a corpus of attacks runs, loads or leads away, whichever field it was recorded in or
@@ -278,7 +276,6 @@ def test_no_way_in_is_taken(window: Window, get: Get, program: Programs, tmp_pat
     window.faults[:] = [fault for fault in window.faults if "status of 40" not in fault]
 
 
-@pytest.mark.browser
 def test_markup_that_arrives_live_stays_text(window: Window, program: Programs) -> None:
     """
     What is put into open pages is as harmless as what they began with.
@@ -298,7 +295,6 @@ def test_markup_that_arrives_live_stays_text(window: Window, program: Programs) 
     expect(session.locator("#head .state").first).to_have_text("Fail")
 
 
-@pytest.mark.browser
 def test_markup_in_an_address_stays_text(window: Window, program: Programs) -> None:
     """
     Filters and event ids out of the address are shown, not run.

@@ -132,7 +132,6 @@ def test_cookies_are_closed_to_scripts_and_secure_where_the_page_is(http: httpx.
             assert ("Secure" in cookie) == secure
 
 
-@pytest.mark.browser
 def test_keys_are_made_copied_used_and_revoked_in_the_page(
     browser: Browser, window: Window, collector: str
 ) -> None:
@@ -192,7 +191,6 @@ def elsewhere(text: str) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.browser
 def test_no_page_elsewhere_makes_or_revokes_a_key(
     browser: Browser, collector: str, http: httpx.Client
 ) -> None:

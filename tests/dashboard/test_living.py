@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
 from stories import answer, begin
@@ -32,7 +31,6 @@ def test_what_many_look_at_is_made_once(get: Get, program: Programs) -> None:
     assert get("/fragments/compare?ids=one").status_code == 400
 
 
-@pytest.mark.browser
 def test_overview_and_comparison_follow_what_happens(window: Window, program: Programs) -> None:
     """
     Open pages show new sums and steps without being reloaded or asking for what they have; what has

@@ -8,7 +8,6 @@ import datetime
 import html
 import re
 
-import pytest
 from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
 from stories import answer, begin, breakdown
@@ -156,7 +155,6 @@ def test_nothing_in_a_range_is_said(get: Get) -> None:
     assert "<svg role" not in text
 
 
-@pytest.mark.browser
 def test_a_bar_leads_to_the_sessions_of_its_day(window: Window, program: Programs) -> None:
     """
     Clicking a day's bar lists that day's sessions.

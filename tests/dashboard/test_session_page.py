@@ -49,7 +49,6 @@ def test_the_head_tells_everything_about_the_session(get: Get, program: Programs
     assert f'href="/api/sessions/{story.program.session}"' in text
 
 
-@pytest.mark.browser
 def test_a_video_is_asked_for_when_somebody_plays_it(window: Window, program: Programs) -> None:
     """
     Nothing of it is fetched before, and then from nowhere but its origin; what looks like markup in
@@ -171,7 +170,6 @@ def test_tool_calls_lead_to_each_other(get: Get, program: Programs) -> None:
     assert "asked for by" not in get(f"{session}?event={stray}").text
 
 
-@pytest.mark.browser
 def test_one_click_leads_from_a_call_to_its_tool_and_back(
     window: Window, program: Programs
 ) -> None:
@@ -288,7 +286,6 @@ def test_a_long_list_without_a_script_has_pages(get: Get, program: Programs) -> 
     assert (pages, seen) == (3, 700)
 
 
-@pytest.mark.browser
 def test_a_session_reads_without_a_script(window: Window, program: Programs) -> None:
     """
     With scripts off, a click on an event in the list opens its detail.
@@ -304,7 +301,6 @@ def test_a_session_reads_without_a_script(window: Window, program: Programs) -> 
 # -- the timeline --
 
 
-@pytest.mark.browser
 def test_the_timeline_nests_events_below_their_parents(window: Window, program: Programs) -> None:
     """
     Rows stand parent before child, siblings by start, with level, duration, tokens and cost.
@@ -320,7 +316,6 @@ def test_the_timeline_nests_events_below_their_parents(window: Window, program: 
     expect(row(page, "ask")).to_contain_text("gpt-5-mini")
 
 
-@pytest.mark.browser
 def test_bars_lie_on_one_time_axis(window: Window, program: Programs) -> None:
     """
     A bar begins and ends where its event did, in proportion to the session.
@@ -337,7 +332,6 @@ def test_bars_lie_on_one_time_axis(window: Window, program: Programs) -> None:
         assert boxes[name]["width"] == pytest.approx(length * column["width"], abs=2)
 
 
-@pytest.mark.browser
 def test_orphans_circles_and_strangers_all_show(window: Window, program: Programs) -> None:
     """
     An event whose parent is missing, itself, or in a circle with it, stands at the top or below.
@@ -356,7 +350,6 @@ def test_orphans_circles_and_strangers_all_show(window: Window, program: Program
     assert sorted(names(page)) == ["egg", "hen", "orphan", "own parent"]
 
 
-@pytest.mark.browser
 def test_the_keyboard_walks_folds_and_opens(window: Window, program: Programs) -> None:
     """
     Arrows move and fold, Enter opens the detail, Escape closes it.
@@ -403,7 +396,6 @@ How far what was drawn below the header has moved since the page opened.
 """
 
 
-@pytest.mark.browser
 def test_nothing_moves_as_an_event_opens_by_its_address(window: Window, program: Programs) -> None:
     """
     The detail has its place beside the timeline before that is drawn.
@@ -426,7 +418,6 @@ def test_nothing_moves_as_an_event_opens_by_its_address(window: Window, program:
     assert 0 in (shifted() for _ in range(3))
 
 
-@pytest.mark.browser
 def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> None:
     """
     A session of 10,000 events paints within a second, holds few rows, and scrolls to any of them.
@@ -473,7 +464,6 @@ def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> No
     assert took < 100  # milliseconds for each frame; 17 where nothing else runs
 
 
-@pytest.mark.browser
 def test_the_axis_fits_what_is_in_view(window: Window, program: Programs) -> None:
     """
     With one click short events far inside a long session get bars one can read.
@@ -495,7 +485,6 @@ def test_the_axis_fits_what_is_in_view(window: Window, program: Programs) -> Non
 # -- an event --
 
 
-@pytest.mark.browser
 def test_an_event_shows_in_detail_when_it_is_clicked(window: Window, program: Programs) -> None:
     """
     Params, returns and tool call of a tool; back returns to where one was.
@@ -512,7 +501,6 @@ def test_an_event_shows_in_detail_when_it_is_clicked(window: Window, program: Pr
     expect(detail).to_be_hidden()
 
 
-@pytest.mark.browser
 def test_a_call_of_a_model_reads_as_a_chat(window: Window, program: Programs) -> None:
     """
     Who said what, which tool was called with what, tokens, cost and its source, first token.
@@ -534,7 +522,6 @@ def test_a_call_of_a_model_reads_as_a_chat(window: Window, program: Programs) ->
         expect(detail).to_contain_text(shown)
 
 
-@pytest.mark.browser
 def test_what_was_not_kept_is_told_in_words(window: Window, program: Programs) -> None:
     """
     Images by type and size, texts by size and hash, vectors by number; and of tokens that nobody
@@ -566,7 +553,6 @@ def test_what_was_not_kept_is_told_in_words(window: Window, program: Programs) -
     expect(tokens).to_have_text("8 in")
 
 
-@pytest.mark.browser
 def test_a_deep_link_opens_its_event(window: Window, program: Programs) -> None:
     """
     The address of an event shows it selected, brought into view, with everything above unfolded.
@@ -584,7 +570,6 @@ def test_a_deep_link_opens_its_event(window: Window, program: Programs) -> None:
     expect(row(page, "step 299")).to_have_attribute("aria-selected", "true")
 
 
-@pytest.mark.browser
 def test_a_failed_event_shows_why_and_what_it_triggered(window: Window, program: Programs) -> None:
     """
     The row is marked; the detail has traceback and cause; an error links to what brought it about.
@@ -610,7 +595,6 @@ def test_a_failed_event_shows_why_and_what_it_triggered(window: Window, program:
     assert page.url.endswith(story.event_path("query"))
 
 
-@pytest.mark.browser
 def test_what_one_folds_stays_folded_at_the_next_event(window: Window, program: Programs) -> None:
     """
     A part of the detail that was folded stays so for other events; the other parts stay open.
@@ -656,7 +640,6 @@ def test_an_event_has_a_twin_in_json(get: Get, program: Programs) -> None:
 # -- living --
 
 
-@pytest.mark.browser
 def test_events_appear_while_the_session_runs(window: Window, program: Programs) -> None:
     """
     An open page shows new events, closes open ones, and tells the end, without being reloaded.
@@ -688,7 +671,6 @@ def test_events_appear_while_the_session_runs(window: Window, program: Programs)
     assert page.locator("#hosts").get_attribute("open") is not None  # as it was unfolded
 
 
-@pytest.mark.browser
 def test_what_arrives_out_of_view_is_counted(window: Window, program: Programs) -> None:
     """
     Who reads the beginning is told how many events are new at the end, and is led there; who reads
@@ -718,7 +700,6 @@ def test_what_arrives_out_of_view_is_counted(window: Window, program: Programs) 
     expect(news).to_be_hidden()
 
 
-@pytest.mark.browser
 def test_an_open_event_of_a_dead_session_is_marked(window: Window, program: Programs) -> None:
     """
     What nobody closed is told apart from what still runs.
@@ -757,7 +738,6 @@ def test_the_timeline_tells_only_what_is_new(get: Get, program: Programs) -> Non
 # -- every size --
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_the_window(window: Window, program: Programs, width: int) -> None:
     """
@@ -775,7 +755,6 @@ def test_no_page_is_wider_than_the_window(window: Window, program: Programs, wid
             assert page.evaluate(f"{root}.scrollWidth - innerWidth") <= 0, path
 
 
-@pytest.mark.browser
 def test_on_a_phone_the_detail_lies_over_the_page(window: Window, program: Programs) -> None:
     """
     The selected event fills a small window and can be closed.

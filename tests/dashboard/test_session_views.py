@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 from programs import MILLISECOND, SECOND, Get, Program, Programs, failure_of, now
 from stories import answer, begin, breakdown
@@ -254,7 +253,6 @@ def test_raw_shows_everything_in_pages(get: Get, program: Programs) -> None:
     assert get(f"{path}&cursor=nonsense").status_code == 400
 
 
-@pytest.mark.browser
 def test_views_live_and_lead_to_events(window: Window, program: Programs) -> None:
     """
     The chat grows while the session runs; an event opens beside it, with an address that keeps the

@@ -5,7 +5,6 @@ The list of sessions: what it shows, how it filters, that it lives.
 from __future__ import annotations
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
 from stories import answer, begin, breakdown
@@ -229,7 +228,6 @@ def test_the_first_page_is_small_and_nothing_is_kept_but_static_files(
     assert get("/static/000000000000/..%2froutes.py").status_code == 404
 
 
-@pytest.mark.browser
 def test_a_new_session_appears_without_reloading(window: Window, program: Programs) -> None:
     """
     An open list shows a session that begins, and its end, while focus and unfolded filters stay.
@@ -257,7 +255,6 @@ def test_a_new_session_appears_without_reloading(window: Window, program: Progra
     assert page.locator(".filters-more").get_attribute("open") is not None
 
 
-@pytest.mark.browser
 def test_what_one_reads_stays_in_place_while_sessions_arrive(
     window: Window, program: Programs
 ) -> None:
@@ -283,7 +280,6 @@ def test_what_one_reads_stays_in_place_while_sessions_arrive(
     assert abs(before["y"] - after["y"]) < 2
 
 
-@pytest.mark.browser
 def test_a_running_session_counts_on(window: Window, program: Programs) -> None:
     """
     The elapsed time of a running session goes on by itself.
@@ -303,7 +299,6 @@ def test_a_running_session_counts_on(window: Window, program: Programs) -> None:
     )
 
 
-@pytest.mark.browser
 def test_names_and_tags_keep_their_room(window: Window, program: Programs) -> None:
     """
     In a narrow window, and with every column there is, names can be read, as the table scrolls; one
@@ -326,7 +321,6 @@ def test_names_and_tags_keep_their_room(window: Window, program: Programs) -> No
     assert frame.evaluate("(it) => it.scrollWidth - it.clientWidth") == 0
 
 
-@pytest.mark.browser
 def test_filters_are_applied_as_they_are_chosen(window: Window, program: Programs) -> None:
     """
     Clicking a state filters at once, and the address holds just that.
@@ -343,7 +337,6 @@ def test_filters_are_applied_as_they_are_chosen(window: Window, program: Program
     assert page.url.endswith("/?q=nothing+like+it&state=Fail")
 
 
-@pytest.mark.browser
 def test_the_page_comes_back_by_itself_after_the_collector_was_away(
     window, program: Programs, tmp_path
 ) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
-import pytest
 from playwright.sync_api import Browser, expect
 from windows import Window
 
@@ -17,7 +16,6 @@ from asyncops.collector.server import EmbeddedCollector
 from asyncops.collector.store.sqlite import SQLiteStore
 
 
-@pytest.mark.browser
 def test_a_key_opens_the_pages_and_signing_out_closes_them(
     browser: Browser, tmp_path: Path
 ) -> None:

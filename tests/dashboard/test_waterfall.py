@@ -54,7 +54,6 @@ def tell(program: Programs) -> str:
     return f"/sessions/{one.session}"
 
 
-@pytest.mark.browser
 def test_events_are_found_and_errors_walked(window: Window, program: Programs) -> None:
     """
     Text, kind and state narrow the rows down to hits and what is above them; keys and buttons go
@@ -93,7 +92,6 @@ def test_events_are_found_and_errors_walked(window: Window, program: Programs) -
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
 
 
-@pytest.mark.browser
 def test_what_was_said_is_found_too(window: Window, program: Programs) -> None:
     """
     The box looks into prompts, answers, params and returns, in what arrives later as well; the
@@ -134,7 +132,6 @@ def test_what_was_said_is_found_too(window: Window, program: Programs) -> None:
     page.wait_for_function("() => !CSS.highlights.has('found')")
 
 
-@pytest.mark.browser
 def test_time_is_zoomed_brushed_and_explained(window: Window, program: Programs) -> None:
     """
     The strip names the idle minute; dragging over it, keys and the wheel choose a stretch of time,
@@ -189,7 +186,6 @@ def test_time_is_zoomed_brushed_and_explained(window: Window, program: Programs)
     assert page.url.endswith("?colour=cost")
 
 
-@pytest.mark.browser
 def test_a_session_is_seen_again_step_by_step(window: Window, program: Programs) -> None:
     """
     What had not happened yet is dim; steps go from beginning to beginning, the slider anywhere;

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.sync_api import expect
 from programs import Programs
 from stories import answer, breakdown
@@ -17,7 +16,6 @@ from windows import Window
 SECOND = 1_000_000_000
 
 
-@pytest.mark.browser
 def test_a_session_is_annotated_taken_along_and_deleted(
     window: Window, program: Programs, tmp_path: Path
 ) -> None:
