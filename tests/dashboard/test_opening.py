@@ -141,7 +141,6 @@ def running(program: Program, start: int) -> None:
     program.send()
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("tell", [well, failed, every_kind, more_than_fit, died, running])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_page_comes_with_what_its_script_draws(
@@ -179,7 +178,6 @@ def test_the_page_comes_with_what_its_script_draws(
         assert rows[0] == rows[1] == rows[2]
 
 
-@pytest.mark.browser
 def test_nothing_can_be_used_before_the_events_have_come(window: Window, program: Programs) -> None:
     """
     Who is faster than the script changes nothing, and waits for it.
@@ -202,6 +200,26 @@ def test_nothing_can_be_used_before_the_events_have_come(window: Window, program
     expect(page.locator("#brush")).to_be_hidden()
     page.locator(".row", has_text="search").click()
     expect(page.locator("#detail")).to_contain_text("task group")
+
+
+def test_events_that_do_not_come_are_asked_for_again(window: Window, program: Programs) -> None:
+    """
+    A collector that goes away between a page and its events: the page shows the rows it came with,
+    says so, and works once the collector is back.
+    """
+    story = answer(program(), at=now() - 60 * SECOND)
+    page = window.open("/keys")
+    for address in ("**/timeline.json*", "**/stream*"):
+        page.route(address, lambda route: route.abort())
+    page.goto(window.url + story.path)
+    expect(page.locator("#live")).to_have_text("Reconnecting")
+    expect(page.locator("#timeline[inert] .row")).to_have_count(len(story.events))
+    page.unroute_all()
+    expect(page.locator("#timeline[inert]")).to_have_count(0)
+    page.locator(".row", has_text="search").click()
+    expect(page.locator("#detail")).to_contain_text("task group")
+    # that nobody answered is what the browser says of it, too
+    window.faults = [fault for fault in window.faults if "net::ERR_" not in fault]
 
 
 def test_a_page_has_no_rows_of_its_own_where_it_cannot_know_them(

@@ -12,7 +12,7 @@ const NO_EVENTS = 9999999999; // beyond all of them: the stream then tells only 
 
 const folded = new Set(); // the parts of the detail that are folded
 let lookedFor = ""; // what the waterfall is searched for
-let connected = false; // whether the stream has ever been open
+let behind = false; // whether more may have happened since what shows was rendered
 let selected = new URLSearchParams(location.search).get("event"); // whose detail shows
 
 const { openWaterfall } = view ? {} : await import("./waterfall.js");
@@ -149,15 +149,20 @@ function arrived() {
 }
 
 markLinks();
-await waterfall?.load();
+try {
+  await waterfall?.load();
+} catch (error) {
+  if (!(error instanceof TypeError)) throw error;
+  behind = true; // the collector is away: asked for once it answers
+}
 follow(() => `/api${page}/stream?after=${waterfall?.seq ?? NO_EVENTS}`, {
   refresh() {
     // what has ended and was rendered a moment ago need not be asked for again
-    if (connected || head.querySelector(".state.running")) {
+    if (behind || head.querySelector(".state.running")) {
       refresh();
       refreshHead();
     }
-    connected = true;
+    behind = true;
   },
   events: refresh,
   session() {
