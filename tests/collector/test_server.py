@@ -211,6 +211,14 @@ def test_says_that_a_database_is_none(tmp_path: Path) -> None:
     assert not [thread for thread in left if thread.name in ours]
 
 
+def test_whatever_keeps_it_from_starting_is_told() -> None:
+    """
+    Not only what was to be expected; a database may be named by a string.
+    """
+    with pytest.raises(ValueError, match="null"):
+        EmbeddedCollector(CollectorSettings(port=0, db="no\0path"))
+
+
 def test_a_port_is_a_port() -> None:
     """
     What cannot be a port is refused when it is said.

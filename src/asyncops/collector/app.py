@@ -56,8 +56,8 @@ def default_database() -> Path:
     )
 
 
-def _database(path: Path | None) -> Path:
-    return default_database() if path is None else path
+def _database(path: str | os.PathLike[str] | None) -> Path:
+    return default_database() if path is None else Path(path)
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +154,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         store = await anyio.to_thread.run_sync(
             functools.partial(SQLiteStore, settings.db, prices=app.state.prices)
         )
-    except StoreError as error:
+    except Exception as error:
         app.state.startup_error = error
         raise
     try:

@@ -18,6 +18,7 @@ import attrs
 import msgspec
 
 from .format import plural, size_bytes, web_address
+from .images import Image, image_in
 
 __all__ = ["Message", "Part", "messages"]
 
@@ -33,13 +34,14 @@ class Part:
     One piece of a message.
 
     Attributes:
-        kind: What it is; "media" is an image, sound or file that is named but not shown, "note"
-            says in our words what was there.
+        kind: What it is; "media" is an image, sound or file, "note" says in our words what was
+            there.
         text: Its text.
         name: The tool that is called or answers.
         id: The id that ties a call to its result.
         value: Arguments of a call, content of a result, or whatever has no other form.
         address: Where an image, sound or file lies on the web.
+        image: An image whose bytes were kept; other media are named but not shown.
     """
 
     kind: PartKind
@@ -48,6 +50,7 @@ class Part:
     id: str | None = None
     value: Any = None
     address: str | None = None
+    image: Image | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -395,11 +398,12 @@ def _camel(name: str) -> str:
 
 def _named(name: str, value: Any) -> Part:
     """
-    Something that is named but not shown; where its bytes were not kept, by what was kept of them.
+    An image, sound or file; where its bytes were not kept, by what was kept of them.
     """
     marker = _marker(value, 0)
     text = name if marker is None else _media_words(marker)
-    return Part(kind="media", text=text, value=value, address=_address(value, 0))
+    address, image = _address(value, 0), image_in(value)
+    return Part(kind="media", text=text, value=value, address=address, image=image)
 
 
 def _address(value: Any, depth: int) -> str | None:

@@ -14,14 +14,18 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from .format import plural, size_bytes
+from .images import Image, image_of
 
-__all__ = ["folded", "json_html", "text_html"]
+__all__ = ["folded", "image_html", "json_html", "text_html"]
 
 MAX_NODES = 2_000
 """How many values of one payload are shown."""
 
 MAX_CHARS = 200_000
 """How many characters of one payload are shown."""
+
+MAX_IMAGE_CHARS = 2_000_000
+"""How many characters the images of one payload may have beside these."""
 
 INLINE_CHARS = 72
 """A container whose JSON is no longer than this stays on one line."""
@@ -60,6 +64,17 @@ def text_html(text: str) -> Markup:
     return folded(shown, Markup('<div class="text">{}</div>').format(body), chars=len(text))
 
 
+def image_html(image: Image) -> Markup:
+    """
+    An image, and in words what it is: of what it shows we know nothing.
+    """
+    said = f"{image.mime}, {size_bytes(image.size)}"
+    return Markup(
+        '<figure class="image"><img src="{}" alt="Recorded image" decoding="async">'
+        '<figcaption class="note">{}</figcaption></figure>'
+    ).format(image.address, said)
+
+
 def folded(text: str, body: Markup, *, chars: int | None = None) -> Markup:
     """
     *body*, which shows *text*: behind its beginning where it is long.
@@ -88,6 +103,7 @@ class _Renderer:
     def __init__(self) -> None:
         self._nodes = 0
         self._chars = 0
+        self._image_chars = 0
 
     def value(self, value: Any, depth: int) -> Sequence[str]:
         self._nodes += 1
@@ -100,6 +116,10 @@ class _Renderer:
         return [_scalar(value)]
 
     def _string(self, text: str) -> str:
+        image = image_of(text)
+        if image is not None and self._image_chars + len(text) <= MAX_IMAGE_CHARS:
+            self._image_chars += len(text)
+            return image_html(image)
         room = max(MAX_CHARS - self._chars, 256)
         self._chars += len(text)
         if len(text) > room:

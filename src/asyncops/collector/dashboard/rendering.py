@@ -35,9 +35,10 @@ from .format import (
     web_address,
 )
 from .hosts import host_entry
+from .images import image_of
 from .markdown import markdown_html
 from .missing import missing_words
-from .payloads import json_html, text_html
+from .payloads import image_html, json_html, text_html
 
 __all__ = ["View", "as_html", "as_json", "assets", "environment", "error_page", "page", "render"]
 
@@ -69,8 +70,9 @@ environment.globals["asset"] = assets.url
 environment.globals["host_entry"] = host_entry
 environment.filters["rfc3339"] = timestamp
 for filter_ in (
-    amount_of, clock, compact, count, dollars, duration, event_cost, exact_time, json_html,
-    markdown_html, missing_words, percent, plural, relative_time, said_by, text_html, web_address,
+    amount_of, clock, compact, count, dollars, duration, event_cost, exact_time, image_html,
+    image_of, json_html, markdown_html, missing_words, percent, plural, relative_time, said_by,
+    text_html, web_address,
 ):  # fmt: skip
     environment.filters[filter_.__name__] = filter_
 
