@@ -390,7 +390,7 @@ async def test_tells_of_a_session_that_fell_silent(tmp_path: Path, clock: Clock)
 
 async def test_a_stream_is_never_silent_for_long(tmp_path: Path) -> None:
     """
-    Where nothing happens a comment keeps the connection alive.
+    Where nothing happens it says that it is alive, in a way that pages hear.
     """
     app = create_app(CollectorSettings())
     app.state.streams = Streams(10, recheck=0.02, heartbeat=0.05)
@@ -398,7 +398,7 @@ async def test_a_stream_is_never_silent_for_long(tmp_path: Path) -> None:
     try:
         async with called(app, "/api/stream") as told:
             assert await parts(told, b": ") == b"retry: 2000\n\n"
-            assert await parts(told, b": ") == b": still here\n\n"
-            assert await parts(told, b": ") == b": still here\n\n"
+            assert await parts(told, b": ") == b"event: alive\ndata: {}\n\n"
+            assert await parts(told, b": ") == b"event: alive\ndata: {}\n\n"
     finally:
         await store.aclose()

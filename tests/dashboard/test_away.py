@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 from playwright.sync_api import Browser, Page, expect
-from processes import collector
-from programs import SECOND, Program, now
+from processes import collector, until
+from programs import SECOND, Program, Programs, now
 from stories import answer, begin
 from windows import Window
 
@@ -90,6 +92,92 @@ def test_open_pages_catch_up(browser: Browser) -> None:
             window.close()
     # that nobody answered is what the browser says of it, too
     assert [fault for fault in window.faults if "net::ERR_" not in fault] == []
+
+
+class Relay:
+    """
+    What lies between a page and the collector. It may forget the connections that it has, as what
+    lies there does while a laptop sleeps: nobody is told.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._forgotten: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def forget(self) -> None:
+        """
+        Pass nothing on of what comes over the connections there are.
+        """
+        self._forgotten.update(self._connections)
+
+    def close(self) -> None:
+        for each in (self._listener, *self._connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for each in (self._listener, *self._connections):
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(("127.0.0.1", self._port))
+                self._connections += here, there
+                for pair in ((here, there), (there, here)):
+                    thread = threading.Thread(target=self._pass_on, args=pair)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65_536):
+                if one not in self._forgotten:
+                    other.sendall(data)
+            if one not in self._forgotten:
+                other.shutdown(socket.SHUT_WR)
+
+
+def test_connections_that_are_dead_and_nobody_says_so(
+    browser: Browser, program: Programs, collector: str
+) -> None:
+    """
+    A page whose stream leads nowhere says so once that has been silent for too long, asks for it
+    anew, and is up to date again, though its other connections lead nowhere either.
+    """
+    one = program()
+    begin(one, "goes on", at=now() - 5 * SECOND)
+    one.event("tool", "before", at=now() - 4 * SECOND)
+    one.send()
+    with contextlib.closing(Relay(urlsplit(collector).port or 0)) as relay:
+        window = Window(browser, relay.url)
+        with contextlib.closing(window):
+            page = window.open("/keys")
+            page.clock.install()
+            page.goto(f"{window.url}/sessions/{one.session}")
+            says(page, "Live")
+            expect(page.locator(".row", has_text="before")).to_be_visible()
+            relay.forget()
+            one.event("tool", "meanwhile", at=now())
+            one.send()
+            page.clock.fast_forward(40_000)
+            says(page, "Live")  # what it has heard last is not long ago
+            page.clock.fast_forward(10_000)
+            says(page, "Reconnecting")
+            is_shown = page.locator(".row", has_text="meanwhile").is_visible
+
+            def is_found() -> bool:
+                page.clock.fast_forward(16_000)
+                return is_shown() and page.locator("#live").text_content() == "Live"
+
+            until(is_found)
+    assert window.faults == []
 
 
 def says(page: Page, said: str) -> None:

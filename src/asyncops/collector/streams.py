@@ -134,9 +134,6 @@ class Teller:
         head = f"event: {kind}\n" + ("" if event_id is None else f"id: {event_id}\n")
         await self._write(b"%bdata: %b\n\n" % (head.encode(), json_bytes(data)))
 
-    async def comment(self, text: str) -> None:
-        await self._write(f": {text}\n\n".encode())
-
     async def opening(self) -> None:
         await self._write(f"retry: {RETRY_MILLISECONDS}\n\n".encode())
 
@@ -147,10 +144,11 @@ class Teller:
 
     async def keep_alive(self) -> None:
         """
-        Say something if nothing was said for long.
+        Say something if nothing was said for long. No comment: a page is told of these by nobody,
+        and could not tell a quiet stream from one whose other end is gone.
         """
         if time.monotonic() - self._told_at >= self._heartbeat:
-            await self.comment("still here")
+            await self.event("alive", {})
 
 
 async def watch_sessions(request: Request) -> Response:

@@ -2,6 +2,9 @@
 
 const POLL_MILLIS = 3000;
 const RETRY_STREAM_MILLIS = 30000;
+const SILENCE_MILLIS = 45000; // a stream says something every 20 seconds: its other end is gone, as after a laptop has slept
+const OPEN_MILLIS = 15000; // by then a stream has begun, or was asked for on a connection whose other end is gone
+const ANSWER_MILLIS = 30000; // the same of any other answer
 
 // Calls `on[name](data)` for each event of that name in the stream at `url()`, and `on.refresh()`
 // whenever something may have been missed: at each (re)connection, and at every poll.
@@ -10,6 +13,7 @@ export function follow(url, on) {
   let source = null;
   let poll = 0;
   let retry = 0;
+  let silence = 0;
 
   function show(state, said, title) {
     light.hidden = false;
@@ -18,10 +22,28 @@ export function follow(url, on) {
     if (light.textContent !== said) light.textContent = said;
   }
 
+  function lost() {
+    show("off", "Reconnecting", "The collector does not answer; asking again every few seconds");
+    poll ||= setInterval(on.refresh, POLL_MILLIS);
+  }
+
+  // The stream says something within this time, or is asked for again.
+  function expectWithin(millis) {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      open();
+      lost();
+    }, millis);
+  }
+
+  const heard = () => expectWithin(SILENCE_MILLIS);
+
   function open() {
     close();
+    expectWithin(OPEN_MILLIS);
     source = new EventSource(url());
     source.onopen = () => {
+      heard();
       clearInterval(poll);
       poll = 0;
       show("on", "Live", "Changes appear by themselves");
@@ -29,12 +51,19 @@ export function follow(url, on) {
     };
     source.onerror = () => {
       // CONNECTING: the browser tries again by itself; CLOSED: refused, for example too many streams
-      if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RETRY_STREAM_MILLIS);
-      show("off", "Reconnecting", "The collector does not answer; asking again every few seconds");
-      poll ||= setInterval(on.refresh, POLL_MILLIS);
+      if (source.readyState === EventSource.CLOSED) {
+        clearTimeout(silence);
+        retry = setTimeout(open, RETRY_STREAM_MILLIS);
+      }
+      lost();
     };
+    source.addEventListener("alive", heard);
     for (const [name, handle] of Object.entries(on)) {
-      if (name !== "refresh") source.addEventListener(name, ({ data }) => handle(data));
+      if (name === "refresh") continue;
+      source.addEventListener(name, ({ data }) => {
+        heard();
+        handle(data);
+      });
     }
   }
 
@@ -43,6 +72,7 @@ export function follow(url, on) {
     source = null;
     clearInterval(poll);
     clearTimeout(retry);
+    clearTimeout(silence);
     poll = 0;
   }
 
@@ -64,14 +94,15 @@ export function soon(work, millis) {
     timer = 0;
     busy = true;
     again = false;
+    rest = millis;
     const began = performance.now();
     try {
       await work();
+      rest = Math.max(millis, 4 * (performance.now() - began));
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // fetch: the collector is away, we are told when it is back
+      if (!(error instanceof TypeError)) throw error; // ask: the collector is away, we are told when it is back
     } finally {
       busy = false;
-      rest = Math.max(millis, 4 * (performance.now() - began));
       if (again) timer = setTimeout(run, rest);
     }
   }
@@ -82,9 +113,20 @@ export function soon(work, millis) {
   };
 }
 
+// What the collector answers; a TypeError where it does not, or not in time.
+export async function ask(url, options) {
+  const asked = new AbortController();
+  const timer = setTimeout(() => asked.abort(new TypeError(`no answer for ${url}`)), ANSWER_MILLIS);
+  try {
+    return await fetch(url, { ...options, signal: asked.signal });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 // The text of a page or fragment. Signed out or gone: the whole page says so best.
 export async function fetchText(url) {
-  const response = await fetch(url, { headers: { Accept: "text/html" } });
+  const response = await ask(url, { headers: { Accept: "text/html" } });
   if (response.redirected || response.status === 401 || response.status === 404) location.reload();
   if (!response.ok) throw new TypeError(`${response.status} for ${url}`);
   return response.text();

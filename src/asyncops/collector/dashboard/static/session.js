@@ -1,6 +1,6 @@
 // One session's page: keeps its head and its view up to date, and shows the selected event beside it.
 
-import { fetchText, follow, morph, soon } from "./live.js";
+import { ask, fetchText, follow, morph, soon } from "./live.js";
 
 const head = document.getElementById("head");
 const split = document.getElementById("split");
@@ -69,7 +69,7 @@ async function showDetail(id) {
   detail.setAttribute("aria-busy", "true");
   let html = "";
   try {
-    const response = await fetch(`${page}/events/${encodeURIComponent(id)}`);
+    const response = await ask(`${page}/events/${encodeURIComponent(id)}`);
     if (response.ok || response.status === 404) html = await response.text();
   } catch {
     // the collector is away; said below

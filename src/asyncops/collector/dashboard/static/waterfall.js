@@ -2,6 +2,7 @@
 // what a person looks for, zooms into and colours by.
 
 import { compact, count, dollars, duration } from "./format.js";
+import { ask } from "./live.js";
 import { KINDS, Timeline, criticalPath, density, gaps, isFailed, mostAtOnce, tickLabel, ticks } from "./timeline.js";
 
 const MAX_INDENT = 14;
@@ -766,7 +767,7 @@ function showAt(event) {
 // -- living -------------------------------------------------------------------------------------
 
 async function load() {
-  const response = await fetch(`${page}/timeline.json?after=${timeline.seq}`);
+  const response = await ask(`${page}/timeline.json?after=${timeline.seq}`);
   if (response.status === 401 || response.status === 404) location.reload();
   if (!response.ok) throw new TypeError(`${response.status} for the timeline`);
   const first = !loaded;
