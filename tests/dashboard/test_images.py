@@ -5,6 +5,7 @@ Recorded images are shown where their bytes are there, and nothing else is taken
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import struct
 import zlib
@@ -15,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import expect
-from programs import Programs, now
+from programs import Get, Programs, now
 from stories import begin
 from windows import Window
 
 from asyncops.collector.dashboard import payloads
-from asyncops.collector.dashboard.images import image_in, image_of
+from asyncops.collector.dashboard.images import image_in, image_of, without_images
 from asyncops.collector.dashboard.payloads import json_html
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -136,6 +137,37 @@ def test_images_have_a_bound_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
     assert html.count("<img") == 2
     assert html.count("<figcaption") == 2
     assert "and what was said of them" in html
+
+
+def test_images_are_compared_by_their_hashes(get: Get, program: Programs) -> None:
+    """
+    Two screenshots are not held against each other letter by letter, and hide no text beside them.
+    """
+    shots = [png(300, 300 + number) for number in range(2)]
+    assert len(encoded(shots[0])) > 1_000
+    words = [f"SHA-256 {hashlib.sha256(shot).hexdigest()[:8]}]" for shot in shots]
+    for shot, told in zip(shots, words, strict=True):
+        for text in (encoded(shot), f"data:image/png;base64,{encoded(shot)}"):
+            (said,) = without_images({"a": ["b", text, 1, None]})["a"][1:2]
+            assert said.startswith("[image/png, ")
+            assert said.endswith(told)
+    ids, asked = [], []
+    for shot, said in zip(shots, ("before", "after"), strict=True):
+        one = program()
+        begin(one, said, at=now())
+        url = {"url": f"data:image/png;base64,{encoded(shot)}"}
+        content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": f"or {said}"}]
+        asked.append(
+            one.event("llm", "ask", at=now(), prompt=[{"role": "user", "content": content}])
+        )
+        one.send()
+        ids.append(one.session)
+    opened = get(f"/compare?ids={','.join(ids)}&step=A-{asked[0]}").text
+    before, after = (told[8:16] for told in words)
+    for change in (f"<del>{before}</del>", f"<ins>{after}</ins>"):
+        assert change in opened.replace(" ", "")
+    assert "<del> before</del><ins> after</ins>" in opened
+    assert not any(encoded(shot)[:100] in opened for shot in shots)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

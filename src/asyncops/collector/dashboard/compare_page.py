@@ -21,6 +21,7 @@ from .alignment import AlignedRow, align
 from .conversations import messages
 from .filters import address_of
 from .format import compact, count, dollars, duration
+from .images import without_images
 from .rendering import as_html, render
 from .shared import Shared
 from .word_diff import word_diff
@@ -394,7 +395,7 @@ def _text(name: str, event: EventDetail) -> str | None:
     if name == "failure":
         failure = event.failure
         return None if failure is None else f"{failure.type}: {failure.message}"
-    value = getattr(event, name)
+    value = without_images(getattr(event, name))
     if value is None:
         return None
     if name in ("prompt", "completion"):

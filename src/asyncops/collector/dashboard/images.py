@@ -9,12 +9,15 @@ that browsers know; SVG is text and stays one.
 from __future__ import annotations
 
 import binascii
+import hashlib
 import re
 from typing import Any
 
 import attrs
 
-__all__ = ["Image", "image_in", "image_of"]
+from .format import size_bytes
+
+__all__ = ["Image", "image_in", "image_of", "without_images"]
 
 MIN_CHARS = 32
 """No image is shorter: a GIF of one point takes 35 bytes, 48 characters."""
@@ -52,6 +55,19 @@ class Image:
     size: int
     address: str
 
+    @property
+    def words(self) -> str:
+        return f"{self.mime}, {size_bytes(self.size)}"
+
+    @property
+    def digest(self) -> str:
+        """
+        The SHA-256 of its bytes, in hexadecimal digits: what a recorder that does not keep them
+        leaves of them, too.
+        """
+        encoded = self.address.partition(",")[2]
+        return hashlib.sha256(binascii.a2b_base64(f"{encoded}==")).hexdigest()
+
 
 def image_of(text: str) -> Image | None:
     """
@@ -88,3 +104,19 @@ def _image_in(value: Any, depth: int) -> Image | None:
     if not isinstance(value, dict) or depth > MAX_DEPTH:
         return None
     return next(filter(None, (_image_in(inner, depth + 1) for inner in value.values())), None)
+
+
+def without_images(value: Any) -> Any:
+    """
+    *value*, plain JSON, with words and a hash in place of each image in it, to be compared.
+    """
+    if isinstance(value, str):
+        image = image_of(value)
+        if image is None:
+            return value
+        return f"[{image.words}, SHA-256 {image.digest[:8]}]"
+    if isinstance(value, list):
+        return [without_images(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_images(item) for key, item in value.items()}
+    return value

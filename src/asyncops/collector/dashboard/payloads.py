@@ -68,11 +68,10 @@ def image_html(image: Image) -> Markup:
     """
     An image, and in words what it is: of what it shows we know nothing.
     """
-    said = f"{image.mime}, {size_bytes(image.size)}"
     return Markup(
         '<figure class="image"><img src="{}" alt="Recorded image" decoding="async">'
         '<figcaption class="note">{}</figcaption></figure>'
-    ).format(image.address, said)
+    ).format(image.address, image.words)
 
 
 def folded(text: str, body: Markup, *, chars: int | None = None) -> Markup:
