@@ -21,6 +21,7 @@ from stories import begin
 from windows import Window
 
 from asyncops.collector.dashboard import payloads
+from asyncops.collector.dashboard.conversations import messages
 from asyncops.collector.dashboard.images import image_in, image_of, without_images
 from asyncops.collector.dashboard.payloads import json_html
 
@@ -125,6 +126,19 @@ def test_an_image_is_looked_for_in_anything(value: Any) -> None:
     assert image_in(value) is None
     assert image_in([encoded(GIF)]) is None
     assert image_in({"a": {"b": {"c": {"d": {"e": encoded(GIF)}}}}}) is None
+
+
+def test_a_part_of_a_message_says_which_image_it_is() -> None:
+    """
+    By what it is, not by what its vendor calls the part: this is what a terminal shows of it.
+    """
+    data = png(3, 2)
+    words = f"image/png, {len(data)} B"
+    block = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded(data)}"}}
+    inline = {"inlineData": {"mimeType": "image/png", "data": encoded(data)}}
+    for said in ({"content": [block]}, {"parts": [inline]}, {"images": [encoded(data)]}):
+        (message,) = messages([{"role": "user", **said}], role="user") or ()
+        assert [(part.kind, part.text) for part in message.parts] == [("media", words)]
 
 
 def test_images_have_a_bound_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

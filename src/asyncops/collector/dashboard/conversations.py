@@ -400,10 +400,12 @@ def _named(name: str, value: Any) -> Part:
     """
     An image, sound or file; where its bytes were not kept, by what was kept of them.
     """
-    marker = _marker(value, 0)
-    text = name if marker is None else _media_words(marker)
-    address, image = _address(value, 0), image_in(value)
-    return Part(kind="media", text=text, value=value, address=address, image=image)
+    marker, image = _marker(value, 0), image_in(value)
+    if image is not None:
+        name = image.words
+    elif marker is not None:
+        name = _media_words(marker)
+    return Part(kind="media", text=name, value=value, address=_address(value, 0), image=image)
 
 
 def _address(value: Any, depth: int) -> str | None:
