@@ -12,18 +12,24 @@ unknown.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import attrs
 import msgspec
 
 from .format import plural, size_bytes, web_address
-from .images import Image, image_in
+from .images import Image, image_of
 
 __all__ = ["Message", "Part", "messages"]
 
 MAX_MESSAGES = 200
 """How many messages of one conversation are shown, from its end."""
+
+MAX_WRAPPED = 3
+"""How deep an image, sound or file is looked for in what stands for it."""
+
+_T = TypeVar("_T")
 
 PartKind = Literal["text", "thinking", "call", "result", "media", "note", "json"]
 
@@ -400,34 +406,40 @@ def _named(name: str, value: Any) -> Part:
     """
     An image, sound or file; where its bytes were not kept, by what was kept of them.
     """
-    marker, image = _marker(value, 0), image_in(value)
+    marker, image = _first(_marker, value), _first(_image, value)
     if image is not None:
         name = image.words
     elif marker is not None:
         name = _media_words(marker)
-    return Part(kind="media", text=name, value=value, address=_address(value, 0), image=image)
+    address = _first(_address, value)
+    return Part(kind="media", text=name, value=value, address=address, image=image)
 
 
-def _address(value: Any, depth: int) -> str | None:
+def _first(find: Callable[[Any], _T | None], value: Any, depth: int = 0) -> _T | None:
     """
-    An address on the web in *value* or not far below.
+    What *find* finds first, of *value* and what lies in it or not far below: vendors wrap what they
+    mean, as in `{"image_url": {"url": ...}}`.
     """
-    if isinstance(value, str):
-        return web_address(value)
-    if not isinstance(value, dict) or depth > 3:
-        return None
-    return next(filter(None, (_address(inner, depth + 1) for inner in value.values())), None)
+    found = find(value)
+    if found is not None or not isinstance(value, dict) or depth > MAX_WRAPPED:
+        return found
+    below = (_first(find, inner, depth + 1) for inner in value.values())
+    return next((it for it in below if it is not None), None)
 
 
-def _marker(value: Any, depth: int) -> dict[str, Any] | None:
+def _address(value: Any) -> str | None:
+    return web_address(value) if isinstance(value, str) else None
+
+
+def _image(value: Any) -> Image | None:
+    return image_of(value) if isinstance(value, str) else None
+
+
+def _marker(value: Any) -> dict[str, Any] | None:
     """
-    What stands in place of bytes, in *value* or not far below: `{"image_url": {"url": marker}}`.
+    What stands in place of bytes.
     """
-    if not isinstance(value, dict) or depth > 3:
-        return None
-    if isinstance(value.get("$media"), str):
-        return value
-    return next(filter(None, (_marker(inner, depth + 1) for inner in value.values())), None)
+    return value if isinstance(value, dict) and isinstance(value.get("$media"), str) else None
 
 
 def _left_out(value: dict[str, Any]) -> Part:

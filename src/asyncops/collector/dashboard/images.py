@@ -17,13 +17,10 @@ import attrs
 
 from .format import size_bytes
 
-__all__ = ["Image", "image_in", "image_of", "without_images"]
+__all__ = ["Image", "image_of", "without_images"]
 
 MIN_CHARS = 32
 """No image is shorter: a GIF of one point takes 35 bytes, 48 characters."""
-
-MAX_DEPTH = 3
-"""How deep vendors wrap an image: `{"image_url": {"url": ...}}`."""
 
 _DATA_URL = re.compile(r"data:[\w.+/;=-]{0,200}?;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -89,21 +86,6 @@ def image_of(text: str) -> Image | None:
         return None
     size = len(encoded.rstrip("=")) * 3 // 4
     return Image(mime=mime, size=size, address=f"data:{mime};base64,{encoded}")
-
-
-def image_in(value: Any) -> Image | None:
-    """
-    The first image in *value*, one part of a message however its vendor wraps it.
-    """
-    return _image_in(value, 0)
-
-
-def _image_in(value: Any, depth: int) -> Image | None:
-    if isinstance(value, str):
-        return image_of(value)
-    if not isinstance(value, dict) or depth > MAX_DEPTH:
-        return None
-    return next(filter(None, (_image_in(inner, depth + 1) for inner in value.values())), None)
 
 
 def without_images(value: Any) -> Any:

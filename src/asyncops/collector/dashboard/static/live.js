@@ -83,7 +83,7 @@ export function follow(url, on) {
 }
 
 // A function that runs `work` soon, once for many calls, never twice at the same time, and so
-// seldom that it takes at most a fifth of the time.
+// seldom that it takes at most a fifth of the time. What failed may be done again at once.
 export function soon(work, millis) {
   let timer = 0;
   let busy = false;
