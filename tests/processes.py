@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -144,7 +145,8 @@ def program(source: str, directory: Path, **environment: str) -> Iterator[Progra
     """
     *source* as a program of its own.
     """
-    path = directory / "program.py"
+    # in a place of its own: another that is just starting may still be to read its source
+    path = Path(tempfile.mkdtemp(dir=directory)) / "program.py"
     path.write_text(textwrap.dedent(source))
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(path)],
@@ -160,6 +162,8 @@ def program(source: str, directory: Path, **environment: str) -> Iterator[Progra
         if process.poll() is None:
             process.kill()
         for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+            # what it was told and did not live to read is no second failure
+            with contextlib.suppress(BrokenPipeError):
+                if stream is not None:
+                    stream.close()
         process.wait()
