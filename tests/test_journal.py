@@ -296,7 +296,10 @@ def test_any_flipped_byte(tmp_path: Path, written: bytes) -> None:
         assert set(found) < set(range(1, 7))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=200,
+)
 @given(st.lists(st.binary(max_size=60) | st.integers(0, 5), max_size=8))
 def test_rubbish_between_frames(
     tmp_path_factory: pytest.TempPathFactory, written: bytes, parts: list[bytes | int]
