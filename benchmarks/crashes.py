@@ -23,6 +23,10 @@ import httpx
 
 from .harness import Effort, Report, figure
 
+sys.path += [str(Path(__file__).parent.parent / "tests")]
+
+from processes import own_port
+
 __all__ = ["Crashes", "crash", "run"]
 
 PROGRAM = """
@@ -101,12 +105,11 @@ def crash(directory: Path, *, kills: int, events: int, programs: int, seed: int)
         "ASYNCOPS_DB": str(directory / "collector.db"),
         "ASYNCOPS_MAX_WAIT_TIME": "0.05",
     }
-    port = 0
     killed: Counter[str] = Counter()
     share = events // programs
     with contextlib.ExitStack() as stack:
+        port = stack.enter_context(own_port())
         collector, url = _collector(environment, port)
-        port = int(url.rpartition(":")[2])
         stack.callback(lambda: _end(collector))
         running = [
             stack.enter_context(_program({**environment, "ASYNCOPS_ENDPOINT": url}))

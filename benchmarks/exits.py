@@ -24,7 +24,7 @@ from .harness import Effort, Report, figure
 _TESTS = Path(__file__).parent.parent / "tests"
 sys.path += [str(_TESTS), str(_TESTS / "faults")]
 
-from processes import Collector, collector, until  # noqa: E402
+from processes import Collector, collector, own_port, until  # noqa: E402
 from proxy import Fault, Proxy, answering, http, late, passing, proxy, refusing, silent  # noqa: E402
 
 STATES: dict[str, Fault] = {
@@ -154,19 +154,19 @@ def run(effort: Effort, directory: str) -> Report:
     exits: dict[tuple[str, str], list[Exit]] = {}
     bare: list[Exit] = []
     place = Path(directory)
-    with collector() as serving, proxy(serving.url) as bad:
-        for _ in range(repetitions):
-            bare.append(leave(bad, "well", place, recording=False))
-            for turning in ("start", "midway"):
-                for state in STATES:
-                    if (state, turning) != ("well", "midway"):
-                        left = leave(bad, state, place, turning=turning)
-                        exits.setdefault((state, turning), []).append(left)
-        port = int(bad.url.rpartition(":")[2])
-    with collector(port) as serving:
-        everything = [each for some in exits.values() for each in some]
-        until(lambda: lost(serving, everything) == 0)
-        missing = {key: lost(serving, some) for key, some in exits.items()}
+    with own_port() as port:
+        with collector() as serving, proxy(serving.url, port) as bad:
+            for _ in range(repetitions):
+                bare.append(leave(bad, "well", place, recording=False))
+                for turning in ("start", "midway"):
+                    for state in STATES:
+                        if (state, turning) != ("well", "midway"):
+                            left = leave(bad, state, place, turning=turning)
+                            exits.setdefault((state, turning), []).append(left)
+        with collector(port) as serving:
+            everything = [each for some in exits.values() for each in some]
+            until(lambda: lost(serving, everything) == 0)
+            missing = {key: lost(serving, some) for key, some in exits.items()}
     exit_alone = statistics.median(each.seconds for each in bare)
     block_alone = statistics.median(seconds for each in bare for seconds in each.left)
     rows, figures = [], {"exits.bare": figure((each.seconds for each in bare), "s")}

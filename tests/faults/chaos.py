@@ -19,7 +19,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -32,6 +31,9 @@ from typing import Any, ClassVar
 
 import attrs
 import httpx
+
+sys.path += [str(Path(__file__).parents[1])]
+
 from chaos_program import (
     ADOPTING,
     ENDED,
@@ -48,6 +50,7 @@ from chaos_program import (
     planned,
     text_of,
 )
+from processes import hear_signals, own_port
 from proxy import (
     Fault,
     Proxy,
@@ -206,7 +209,8 @@ class Chaos:
         self.summary = Summary(seed, seconds)
         self._directory = directory
         self._ledger = Ledger.create(directory / "ledger", SLOTS)
-        self._collector = CollectorActor(self)
+        self._held = contextlib.ExitStack()
+        self._collector = CollectorActor(self, self._held.enter_context(own_port()))
         self._network: NetworkActor
         self._choose = random.Random(f"{seed}/programs")
         self._programs: list[Program] = []
@@ -262,6 +266,7 @@ class Chaos:
             for program in self._programs:
                 kill_group(program.process)
             kill_group(self._collector.process)
+            self._held.close()
         return self.summary
 
     def _turn(self) -> None:
@@ -464,10 +469,10 @@ class CollectorActor:
     The collector: killed, told to end and suspended, and started again.
     """
 
-    def __init__(self, chaos: Chaos) -> None:
+    def __init__(self, chaos: Chaos, port: int) -> None:
         self._chaos = chaos
         self._choose = random.Random(f"{chaos.seed}/collector")
-        self.port = free_port()
+        self.port = port
         self.url = f"http://127.0.0.1:{self.port}"
         self._start()
 
@@ -706,11 +711,6 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def wait_for(condition: Callable[[], Any], seconds: float) -> None:
     """
     Wait until *condition* is true, so long at most; what it is about is looked at afterwards.
@@ -725,9 +725,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     options = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from processes import hear_signals
-
     hear_signals()
     print(f"chaos: seed {options.seed}, {options.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="asyncops-chaos-") as directory:

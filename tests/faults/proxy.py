@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
+from processes import SECONDS, own_port
 
 __all__ = [
     "Exchange",
@@ -125,7 +126,7 @@ class Proxy:
         said_bytes: How much of its own answers it could get rid of.
     """
 
-    def __init__(self, collector: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, collector: str, port: int, loop: asyncio.AbstractEventLoop) -> None:
         parts = urlsplit(collector)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -136,9 +137,9 @@ class Proxy:
         self._loop = loop
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._port = 0
+        self._port = port
         self._do(self._listen())
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{port}"
 
     def become(self, fault: Fault) -> None:
         """
@@ -153,13 +154,12 @@ class Proxy:
         self._do(self._gone())
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self._port, backlog=1_000
         )
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def _gone(self) -> None:
         if self._server is not None:
@@ -197,21 +197,23 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(collector: str) -> Iterator[Proxy]:
+def proxy(collector: str, port: int | None = None) -> Iterator[Proxy]:
     """
     A proxy before the collector at that address, in a thread of its own; it passes all at first.
+    It listens on *port*, an `own_port` of the caller's, or on one that is its own as long as it is.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="proxy", daemon=True)
     thread.start()
-    bad = Proxy(collector, loop)
     try:
-        yield bad
+        with contextlib.ExitStack() as stack:
+            bad = Proxy(collector, port or stack.enter_context(own_port()), loop)
+            stack.callback(bad.close)
+            yield bad
     finally:
-        bad.close()
-        asyncio.run_coroutine_threadsafe(_cancel_others(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_cancel_others(), loop).result(SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(SECONDS)
         loop.close()
 
 

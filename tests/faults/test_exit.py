@@ -4,17 +4,19 @@ The end of a program is held up by nothing but a collector that answers, and cos
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
-from processes import Collector, Program, collector, program, until
-from proxy import Proxy, late, passing, proxy, silent
+from processes import SECONDS, Collector, Program, collector, least, own_port, program, until
+from proxy import Fault, Proxy, late, passing, proxy, silent
 
 from benchmarks import exits
 
@@ -79,43 +81,43 @@ class Figures:
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Figures]:
     """
-    Every row of `EXITS` measured, up to a dozen times where the machine is too busy to tell; and
-    then a collector comes to where the proxy was.
+    Every row of `EXITS` measured, each time beside a program without asyncops, up to a dozen times
+    where the machine is too busy to tell; and then a collector comes to where the proxy was.
     """
     directory = tmp_path_factory.mktemp("figures")
-    told: dict[object, list[exits.Exit]] = {}
-    with pytest.MonkeyPatch.context() as environment:
+    told: dict[object, list[tuple[exits.Exit, exits.Exit]]] = {}
+    with pytest.MonkeyPatch.context() as environment, own_port() as port:
         environment.setenv("ASYNCOPS_JOURNAL_DIR", str(directory / "journal"))
         environment.setenv("ASYNCOPS_DB", str(directory / "collector.db"))
         environment.setenv("ASYNCOPS_SHUTDOWN_TIMEOUT", str(SHUTDOWN_TIMEOUT))
-        with collector() as real, proxy(real.url) as bad:
-            bare = [
-                exits.leave(bad, "well", directory, recording=False, life=0.0) for _ in range(2)
-            ]
-            exit_, left = min(e.seconds for e in bare), min(min(e.left) for e in bare)
+        with collector() as real, proxy(real.url, port) as bad:
             for row in EXITS:
                 state, turning, life, wait = row
                 some = told[row] = []
                 while len(some) < 12 and (
-                    not some
-                    or min(e.seconds for e in some) - exit_ > wait + SLACK
-                    or min(min(e.left) for e in some) - left > 0.005
+                    not some or exit_of(some) > wait + SLACK or left_of(some) > 0.005
                 ):
-                    some.append(exits.leave(bad, state, directory, turning=turning, life=life))
-            port = int(bad.url.rpartition(":")[2])
+                    bare = exits.leave(bad, "well", directory, recording=False, life=0.0)
+                    one = exits.leave(bad, state, directory, turning=turning, life=life)
+                    some.append((bare, one))
         with collector(port) as real:
-            everything = [each for some in told.values() for each in some]
-            until(lambda: exits.lost(real, everything) == 0)
+            recorded = {row: [one for _, one in some] for row, some in told.items()}
+            until(lambda: exits.lost(real, itertools.chain(*recorded.values())) == 0)
             return {
-                row: Figures(
-                    min(e.seconds for e in some) - exit_,
-                    min(min(e.left) for e in some) - left,
-                    exits.lost(real, some),
-                )
+                row: Figures(exit_of(some), left_of(some), exits.lost(real, recorded[row]))
                 for row, some in told.items()
             }
 
 
+def exit_of(pairs: list[tuple[exits.Exit, exits.Exit]]) -> float:
+    return min(one.seconds - bare.seconds for bare, one in pairs)
+
+
+def left_of(pairs: list[tuple[exits.Exit, exits.Exit]]) -> float:
+    return min(min(one.left) for _, one in pairs) - min(min(bare.left) for bare, _ in pairs)
+
+
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("row", EXITS, ids=lambda row: f"{row[0]} since {row[1]}, lived {row[2]}")
 def test_exits(figures: dict[object, Figures], row: tuple[str, str, float, float]) -> None:
     """
@@ -133,12 +135,19 @@ def ends(running: Program) -> float:
     How long a program took from when it printed the time to when it was gone.
     """
     ended_at = float(running.line())
-    running.process.wait(timeout=20)
+    running.process.wait(timeout=SECONDS)
     return time.monotonic() - ended_at
 
 
 def undelivered(directory: Path) -> list[Path]:
     return list((directory / "journal").glob("*/*/*.seg"))
+
+
+def apart(directory: Path) -> Path:
+    """
+    A place of its own for one of several tries, each of which leaves a journal.
+    """
+    return Path(tempfile.mkdtemp(dir=directory))
 
 
 STALLS = """
@@ -147,7 +156,7 @@ STALLS = """
         async with asyncops.session("stalls") as session:
             print(session.id, flush=True)
             asyncops.record(asyncops.ActionEvent(name="before"))
-            assert await asyncops.flush(timeout=10)
+            assert await asyncops.flush(timeout=60)
             print("delivered", flush=True)
             sys.stdin.readline()
             asyncops.record(asyncops.ActionEvent(name="after"))
@@ -167,25 +176,31 @@ def test_batch_in_flight(place: Place, tmp_path: Path) -> None:
     """
     A collector that stalls with a batch in flight is waited for no longer than shutdown_timeout.
     """
-    place.bad.become(passing)
     environment = {
         "ASYNCOPS_ENDPOINT": place.bad.url,
         "ASYNCOPS_SHUTDOWN_TIMEOUT": "0.4",
         "ASYNCOPS_MAX_WAIT_TIME": "0.01",
     }
-    with program(STALLS, tmp_path, **environment) as running:
-        running.line()
-        assert "delivered" == running.line()
-        before = place.bad.requests  # one of those to come tells of the host, perhaps now
-        place.bad.become(silent)
-        tell(running, "")
-        until(lambda: place.bad.requests > before)
-        tell(running, 0.0)
-        took = ends(running)
 
-    assert 0.35 < took < 0.4 + 4 * SLACK
-    assert 0 == running.process.returncode
-    assert undelivered(tmp_path)
+    def exit_stalls() -> float:
+        place.bad.become(passing)
+        here = apart(tmp_path)
+        environment["ASYNCOPS_JOURNAL_DIR"] = str(here / "journal")
+        with program(STALLS, here, **environment) as running:
+            running.line()
+            assert "delivered" == running.line()
+            before = place.bad.requests  # one of those to come tells of the host, perhaps now
+            place.bad.become(silent)
+            tell(running, "")
+            until(lambda: place.bad.requests > before)
+            tell(running, 0.0)
+            took = ends(running)
+        assert 0 == running.process.returncode
+        assert undelivered(here)
+        return took
+
+    most = 0.4 + 4 * SLACK
+    assert 0.35 < least(exit_stalls, within=most) < most
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -194,29 +209,57 @@ def test_signal_during_the_wait(place: Place, tmp_path: Path, number: signal.Sig
     Who wants a program gone that waits for the collector at its end gets it at once: SIGTERM ends
     it as ever, Ctrl-C ends the wait.
     """
-    place.bad.become(passing)
     environment = {
         "ASYNCOPS_ENDPOINT": place.bad.url,
-        "ASYNCOPS_SHUTDOWN_TIMEOUT": "30",
+        "ASYNCOPS_SHUTDOWN_TIMEOUT": "300",
         "ASYNCOPS_MAX_WAIT_TIME": "0.01",
     }
-    with program(STALLS, tmp_path, **environment) as running:
-        running.line()
-        assert "delivered" == running.line()
-        place.bad.become(silent)
-        tell(running, "")
-        tell(running, 0.0)
-        running.line()
-        with pytest.raises(subprocess.TimeoutExpired):
-            running.process.wait(timeout=0.3)
-        running.process.send_signal(number)
-        began = time.monotonic()
-        status, _, err = running.wait()
 
-    assert time.monotonic() - began < 1
-    assert (0 if number == signal.SIGINT else -number) == status
-    assert "" == err
-    assert undelivered(tmp_path)
+    def signalled() -> float:
+        place.bad.become(passing)
+        here = apart(tmp_path)
+        environment["ASYNCOPS_JOURNAL_DIR"] = str(here / "journal")
+        with program(STALLS, here, **environment) as running:
+            running.line()
+            assert "delivered" == running.line()
+            place.bad.become(silent)
+            tell(running, "")
+            tell(running, 0.0)
+            running.line()
+            until(lambda: is_waiting(running, here))
+            with pytest.raises(subprocess.TimeoutExpired):
+                running.process.wait(timeout=0.3)
+            running.process.send_signal(number)
+            began = time.monotonic()
+            status, _, err = running.wait()
+            took = time.monotonic() - began
+
+        assert (0 if number == signal.SIGINT else -number) == status
+        assert "" == err
+        assert undelivered(here)
+        return took
+
+    assert least(signalled, within=1) < 1
+
+
+def is_waiting(running: Program, directory: Path) -> bool:
+    """
+    Whether a program that ends has recorded its last, and rests again and again since.
+    """
+    (written,) = undelivered(directory)
+    if b'"type":"source_ended"' not in written.read_bytes():
+        return False
+    before = rests(running.process.pid)
+    until(lambda: rests(running.process.pid) > before + 20)
+    return True
+
+
+def rests(pid: int) -> int:
+    """
+    How often the main thread of a process has let go of the processor by itself.
+    """
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def test_clients_share_one_deadline(place: Place, tmp_path: Path) -> None:
@@ -231,30 +274,33 @@ def test_clients_share_one_deadline(place: Place, tmp_path: Path) -> None:
             config = asyncops.Configuration(scope="context", max_wait_time=1 + n)
             async with asyncops.session(f"client {n}", config=config) as session:
                 sessions.append(session)
-                assert await session.flush(timeout=10)
+                assert await session.flush(timeout=60)
         print("delivered", flush=True)
         sys.stdin.readline()
     asyncio.run(main())
     print(time.monotonic(), flush=True)
     """
-    took = {}
-    for fault, seconds in ((silent, 0.6), (late(0.4), 10.0)):
+
+    def exit_takes(fault: Fault, shutdown_timeout: float) -> float:
         place.bad.become(passing)
+        here = apart(tmp_path)
         environment = {
             "ASYNCOPS_ENDPOINT": place.bad.url,
-            "ASYNCOPS_SHUTDOWN_TIMEOUT": str(seconds),
+            "ASYNCOPS_SHUTDOWN_TIMEOUT": str(shutdown_timeout),
+            "ASYNCOPS_JOURNAL_DIR": str(here / "journal"),
         }
-        with program(source, tmp_path, **environment) as running:
+        with program(source, here, **environment) as running:
             assert "delivered" == running.line()
             place.bad.become(fault)
             tell(running, "")
-            took[fault] = ends(running)
+            took = ends(running)
             assert 0 == running.process.returncode
-        assert (fault is silent) == bool(undelivered(tmp_path))
+        assert (fault is silent) == bool(undelivered(here))
         place.bad.become(passing)
+        return took
 
-    assert took[silent] < 0.6 * 2
-    assert max(took.values()) < 0.4 * 4
+    assert least(lambda: exit_takes(silent, 0.6), within=0.6 * 2) < 0.6 * 2
+    assert least(lambda: exit_takes(late(0.4), 10.0), within=0.4 * 4) < 0.4 * 4
 
 
 def test_backlog(place: Place, tmp_path: Path) -> None:
@@ -276,18 +322,22 @@ def test_backlog(place: Place, tmp_path: Path) -> None:
         "ASYNCOPS_SHUTDOWN_TIMEOUT": "0.1",
         "ASYNCOPS_MAX_QUEUE_SIZE": "50",
     }
-    with program(source, tmp_path, **environment) as running:
-        session_id = running.line()
-        took = ends(running)
-    place.real.ended(session_id)
-    until(lambda: place.real.session(session_id)["events"] == 10_000)
-    session = place.real.session(session_id)
 
-    assert took < 0.1 + 4 * SLACK
-    assert ("Success", 0) == (session["state"], session["missing_records"])
-    until(lambda: not undelivered(place.directory))
-    names = {int(event["name"]) for event in place.real.events(session_id)}
-    assert set(range(10_000)) == names
+    def exit_takes() -> float:
+        with program(source, tmp_path, **environment) as running:
+            session_id = running.line()
+            took = ends(running)
+        place.real.ended(session_id)
+        until(lambda: place.real.session(session_id)["events"] == 10_000)
+        session = place.real.session(session_id)
+        assert ("Success", 0) == (session["state"], session["missing_records"])
+        until(lambda: not undelivered(place.directory))
+        names = {int(event["name"]) for event in place.real.events(session_id)}
+        assert set(range(10_000)) == names
+        return took
+
+    most = 0.1 + 4 * SLACK
+    assert least(exit_takes, within=most) < most
 
 
 WAYS = {
@@ -319,11 +369,13 @@ def test_ways_out(place: Place, tmp_path: Path, way: str) -> None:
     source = f"""
     import asyncio, asyncops, os, sys, threading, time
 
+    ended = threading.Event()
+
     async def leave(status):
         sys.exit(status)
 
     def late():
-        time.sleep(0.2)
+        ended.wait()  # or the session would still be that of the block
         with asyncops.session("late") as session:
             print(session.id, flush=True)
 
@@ -332,15 +384,17 @@ def test_ways_out(place: Place, tmp_path: Path, way: str) -> None:
             print(session.id, flush=True)
             asyncops.record(asyncops.ActionEvent(name="early"))
             if threading.stack_size() == 0:
-                assert await asyncops.flush(timeout=10)
+                assert await asyncops.flush(timeout=60)
             asyncops.record(asyncops.ActionEvent(name="last"))
             if last:
                 last[0](*last[1:])
                 await asyncio.sleep(0.05)
+        ended.set()
 
     {last}
     """
-    environment = {"ASYNCOPS_ENDPOINT": place.real.url}
+    # a collector that is slow this once is no reason to find nothing delivered
+    environment = {"ASYNCOPS_ENDPOINT": place.real.url, "ASYNCOPS_SHUTDOWN_TIMEOUT": "60"}
     if not delivers:
         environment["ASYNCOPS_JOURNAL_DIR"] = place.journals
     with program(source, tmp_path, **environment) as running:
