@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect
 from programs import SECOND, Get, Program, Programs, now
 from stories import answer, begin, breakdown
-from windows import Window
+from windows import Window, at_work
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
@@ -125,7 +125,7 @@ def check(page: Page, name: str, part: str = "html", rules: Sequence[str] = LEVE
     return [f"{name}: {each}" for each in found]
 
 
-@pytest.mark.timeout(120)  # a page after the other, all of them
+@pytest.mark.timeout(240)  # a page after the other, all of them
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(
     window: Window, program: Programs, scheme: Literal["light", "dark"]
@@ -139,6 +139,7 @@ def test_axe_finds_nothing(
     for name, path in tell(program).items():
         page.goto(window.url + path)
         expect(page.locator("h1")).to_be_visible()
+        at_work(page)
         page.evaluate(AXE)
         for size in (WIDE, PHONE):
             page.set_viewport_size(size)
@@ -150,7 +151,7 @@ def test_axe_finds_nothing(
     assert wrong == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Programs) -> None:
     """
     Neither does what pages unfold, their menu or a dialog, in the same two ways.
@@ -162,6 +163,8 @@ def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Program
         page.goto(window.url + pages[name])
         if name == "keys":
             page.get_by_role("button", name="Make the first key").click()
+            expect(page.locator(".secret")).to_be_visible()
+        at_work(page)
         page.evaluate(AXE)
         page.evaluate(UNFOLD)
         for scheme, size in (("light", WIDE), ("dark", PHONE)):
@@ -193,6 +196,7 @@ def test_a_session_is_found_opened_and_left_by_keyboard(window: Window, program:
     walk_to(page, page.get_by_role("link", name="answer", exact=True))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1, name="answer")).to_be_visible()
+    at_work(page)
     grid = page.get_by_role("treegrid", name="Events")
     walk_to(page, grid)
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from programs import MILLISECOND, SECOND, Get, Programs, now
 from stories import answer, begin, breakdown
-from windows import Window
+from windows import Window, at_work
 
 from asyncops.collector.dashboard.word_diff import MAX_WORDS, word_diff
 
@@ -219,6 +219,7 @@ def test_columns_and_views_are_kept(window: Window, program: Programs) -> None:
     assert "column=models" in page.url
     assert "state=Success" in page.url
     expect(page.locator(".c-models")).to_have_text(["gpt-5-mini"])
+    at_work(page)
     page.locator("#save-view").click()
     page.get_by_label("Name", exact=True).fill("<b>mine</b>")
     page.keyboard.press("Enter")

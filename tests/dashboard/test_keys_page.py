@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from programs import Get, Programs, now
 from stories import answer
-from windows import Window
+from windows import Window, at_work
 
 KEY = "aops_"
 
@@ -143,6 +143,7 @@ def test_keys_are_made_copied_used_and_revoked_in_the_page(
     page.get_by_label("Project").fill("mine")
     page.get_by_role("button", name="Make the first key").click()
     mine = page.locator(".secret code").inner_text()
+    at_work(page)
     page.get_by_role("button", name="Copy the key").click()
     page.wait_for_function(
         "(key) => navigator.clipboard.readText().then((it) => it === key)", arg=mine
@@ -187,8 +188,10 @@ def elsewhere(text: str) -> Iterator[str]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
 
 
 def test_no_page_elsewhere_makes_or_revokes_a_key(

@@ -180,7 +180,8 @@ def test_the_page_comes_with_what_its_script_draws(
 
 def test_nothing_can_be_used_before_the_events_have_come(window: Window, program: Programs) -> None:
     """
-    Who is faster than the script changes nothing, and waits for it.
+    Who is faster than the script changes nothing, and waits for it; they are asked for once, before
+    the script has come.
     """
     story = answer(program(), at=now() - 60 * SECOND)
     page = window.open("/keys")
@@ -198,6 +199,7 @@ def test_nothing_can_be_used_before_the_events_have_come(window: Window, program
     expect(page.locator(".row")).to_have_count(len(story.events))
     expect(page.locator("#detail")).to_be_hidden()
     expect(page.locator("#brush")).to_be_hidden()
+    assert sum("/timeline.json" in url for url in window.requests) == 1
     page.locator(".row", has_text="search").click()
     expect(page.locator("#detail")).to_contain_text("task group")
 

@@ -20,10 +20,26 @@ Tells of recorded scripts that run, and of what the policy had to stop: our own 
 come so far.
 """
 
+LATE = "was preloaded using link preload but not used within a few seconds"
+"""
+What the browser says of a script that comes late, or not at all where there are none; that what was
+preloaded is used is seen from its being asked for once.
+"""
+
 PATIENCE_MILLIS = 15_000
 """How long anything may take on a busy machine before a test gives up on it."""
 
 expect.set_options(timeout=PATIENCE_MILLIS)
+
+
+def at_work(page: Page) -> None:
+    """
+    Wait until the scripts of the page that shows are at work: only then do keys and buttons do what
+    they are for. Whoever follows a link waits for something of the new page before.
+    """
+    page.wait_for_load_state("domcontentloaded")  # modules have run by then
+    # but for a session's, which waits for its events
+    expect(page.locator("#timeline:is([inert], [hidden])")).to_have_count(0)
 
 
 @attrs.define
@@ -71,13 +87,13 @@ class Window:
             "console",
             lambda message: (
                 self.faults.append(f"console: {message.text}")
-                if message.type in ("error", "warning")
+                if message.type in ("error", "warning") and LATE not in message.text
                 else None
             ),
         )
         page.goto(self.url + path)
         if script:
-            expect(page.locator("#timeline[inert]")).to_have_count(0)  # its script has come
+            at_work(page)
         return page
 
     def _see(self, url: str) -> None:
