@@ -25,8 +25,8 @@ CHROMIUM = next(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    What asks for the browser is a test of `-m browser`, whether or not it says so, and has twice the
-    usual time: a busy machine takes long to start one.
+    What asks for the browser is a test of `-m browser`, whether or not it says so, and has twice
+    the usual time: a busy machine takes long to start one.
     """
     for item in items:
         if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
