@@ -4,10 +4,12 @@ The stores there are, as the tests open them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sources import Clock
+import anyio
+from sources import Clock, deadline
 
 from asyncops.collector.store.base import Store
 from asyncops.collector.store.sqlite import SQLiteStore
@@ -19,3 +21,13 @@ STORES: dict[str, Callable[[Path, Clock], Store]] = {
 The stores that must do what test_store.py and test_store_fold.py say, each opened in a folder of
 its own; opened there again it finds what was in it.
 """
+
+
+async def searchable(store: Store) -> None:
+    """
+    Wait until everything that is stored can be searched.
+    """
+    latest = deadline(20)
+    while (await store.statistics())["unsearched_sessions"]:
+        assert time.monotonic() < latest, "waited in vain"
+        await anyio.sleep(0.01)

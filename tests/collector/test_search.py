@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import msgspec
 import pytest
 from sources import START, Source, deadline, lines, uuid
+from stores import searchable
 
 from asyncops._events import EndState, Failure
 from asyncops._exceptions import SessionNotFoundError
@@ -31,16 +31,6 @@ OTHER = uuid(2)
 
 def raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
-
-
-async def searchable(store: Store) -> None:
-    """
-    Wait until everything that is stored can be searched.
-    """
-    latest = deadline(20)
-    while (await store.statistics())["unsearched_sessions"]:
-        assert time.monotonic() < latest, "waited in vain"
-        await anyio.sleep(0.01)
 
 
 async def found(store: Store, text: str, **query: Any) -> list[str]:
