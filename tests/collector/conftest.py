@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from processes import SECONDS
 from sources import Clock
 from stores import STORES
 
@@ -49,5 +50,7 @@ def collector(tmp_path: Path) -> Iterator[EmbeddedCollector]:
 
 @pytest.fixture
 def http(collector: EmbeddedCollector) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http:
+    with httpx.Client(
+        base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+    ) as http:
         yield http

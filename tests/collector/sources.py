@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -167,10 +166,3 @@ class Clock:
 
     def passes(self, seconds: float) -> None:
         self.now += int(seconds * SECOND)
-
-
-def deadline(seconds: float) -> float:
-    """
-    When to stop waiting for something that should happen.
-    """
-    return time.monotonic() + seconds

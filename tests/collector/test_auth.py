@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import httpx
 import pytest
+from processes import SECONDS, until
 from sources import Source, lines, uuid
 
 from asyncops._exceptions import ConfigurationError
@@ -51,13 +52,6 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     return tmp_path / "collector.db"
@@ -75,7 +69,9 @@ def key(database: Path) -> str:
 def http(database: Path) -> Iterator[httpx.Client]:
     with (
         EmbeddedCollector(CollectorSettings(port=0, db=database)) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         yield http
 
@@ -419,7 +415,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("shared") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         yield http
 

@@ -14,6 +14,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
+from processes import SECONDS
 from sources import SECOND, START, Clock, Source, lines, uuid
 
 from asyncops._events import LostRecord, Record, TagsRecord
@@ -51,7 +52,7 @@ async def settled(path: Path) -> sqlite3.Connection:
     The database, once nothing waits to be taken out or made searchable.
     """
     connection = sqlite3.connect(path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(SECONDS):
         while connection.execute(  # noqa: ASYNC110 - of what the writer does nobody is told
             "SELECT EXISTS (SELECT 1 FROM deleted WHERE waiting)"
             " OR EXISTS (SELECT 1 FROM sessions WHERE searched_seq < last_seq)"
@@ -221,7 +222,7 @@ async def test_each_project_is_kept_for_as_long_as_was_said(store: Store) -> Non
     assert retention == Retention(age("24h"), {"long": age("5000w"), "short": age("2h")})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keep_for, store, retention)
-        with anyio.fail_after(10):
+        with anyio.fail_after(SECONDS):
             for project in ("default", "short"):
                 with store.changes.watch(project) as watcher:
                     while (await store.sessions(project, SessionQuery())).sessions:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from processes import SECONDS
 from sources import SECOND, START, Clock, Source, lines, uuid
 
 from asyncops._events import Cost, EndState, Failure, LostRecord, TagsRecord, VideoRecord
@@ -31,7 +32,9 @@ def elsewhere(tmp_path: Path) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path / "elsewhere.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         yield http
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import pytest
+from processes import SECONDS, until
 from sources import Source, hostile_line, lines, uuid
 
 from asyncops.collector.app import CollectorSettings, create_app
@@ -38,7 +39,9 @@ def anybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("shared") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         yield http
 
@@ -97,9 +100,7 @@ def holds(http: httpx.Client, size_bytes: int) -> None:
     """
     Wait until the collector holds so much of requests.
     """
-    limit = time.monotonic() + 5
-    while f"asyncops_collector_in_flight_bytes {size_bytes}\n" not in http.get("/metrics").text:
-        assert time.monotonic() < limit
+    until(lambda: f"asyncops_collector_in_flight_bytes {size_bytes}\n" in http.get("/metrics").text)
 
 
 # -- what is taken in -------------------------------------------------------------------------
@@ -436,7 +437,9 @@ def test_refuses_a_body_that_takes_too_long(tmp_path: Path) -> None:
     """
     with (
         limited(tmp_path, body_timeout=0.2) as collector,
-        httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         answer = talk(http, head(Source(), "Content-Length: 100") + b"{")
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -450,7 +453,9 @@ def test_puts_off_what_is_more_than_it_can_hold(tmp_path: Path) -> None:
     """
     with (
         limited(tmp_path, max_in_flight_bytes=1_000) as collector,
-        httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         where = urlsplit(collector.url)
         with socket.create_connection((where.hostname, where.port)) as slow:
@@ -474,7 +479,7 @@ def app_over(store: Store) -> httpx.AsyncClient:
     app = create_app(CollectorSettings())
     app.state.store = store
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=10
+        transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=SECONDS
     )
 
 
@@ -511,7 +516,7 @@ async def test_puts_off_what_a_full_queue_cannot_take(tmp_path: Path) -> None:
     When too many records wait for the writer the next ones are put off, and those that wait stay.
     """
     path = tmp_path / "collector.db"
-    store = SQLiteStore(path, busy_timeout=5, max_queued_records=1)
+    store = SQLiteStore(path, busy_timeout=SECONDS, max_queued_records=1)
     first, second = Source(1), Source(2)
     other = sqlite3.connect(path, isolation_level=None)
     answers: dict[str, httpx.Response] = {}
@@ -527,7 +532,7 @@ async def test_puts_off_what_a_full_queue_cannot_take(tmp_path: Path) -> None:
 
             other.execute("BEGIN IMMEDIATE")
             tasks.start_soon(send, first)
-            with anyio.fail_after(5):
+            with anyio.fail_after(SECONDS):
                 while not (await store.statistics())["queued_records"]:  # noqa: ASYNC110 - no bell
                     await anyio.sleep(0.01)
             await send(second)

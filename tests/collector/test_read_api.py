@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from processes import SECONDS
 from sources import START, Source, lines, uuid
 
 from asyncops._events import Cost, EndState, Failure, TagsRecord, VideoRecord
@@ -416,7 +417,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Any:
     settings = CollectorSettings(port=0, db=tmp_path_factory.mktemp("story") / "collector.db")
     with (
         EmbeddedCollector(settings) as collector,
-        httpx.Client(base_url=collector.url, timeout=10, trust_env=False, verify=False) as http,
+        httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http,
     ):
         tell_story(http)
         yield http

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from processes import SECONDS
 from sources import SECOND, START, Clock, Source, lines, uuid
 
 from asyncops._events import Cost, EventRecord
@@ -247,7 +248,7 @@ async def test_those_who_watch_are_told(reopen: Any, tmp_path: Path) -> None:
         await store.reprice("default", dry_run=True)
         assert await watcher.changed(timeout=0.01) == ()
         await store.reprice("default")
-        assert await watcher.changed(timeout=5) == (SESSION,)
+        assert await watcher.changed(timeout=SECONDS) == (SESSION,)
 
 
 @pytest.mark.anyio
@@ -308,7 +309,9 @@ def priced(tmp_path: Path) -> Iterator[httpx.Client]:
     db = tmp_path / "collector.db"
     source = Source()
     with EmbeddedCollector(CollectorSettings(port=0, db=db, prices=None)) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
+        with httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http:
             answer = http.post(
                 "/v1/records",
                 content=lines(source.starts(SESSION, started_at=START), call(source)),
@@ -317,7 +320,9 @@ def priced(tmp_path: Path) -> Iterator[httpx.Client]:
             assert answer.json()["rejected"] == []
     settings = CollectorSettings(port=0, db=db, prices=prices(tmp_path, 1.5))
     with EmbeddedCollector(settings) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
+        with httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http:
             yield http
 
 
@@ -390,7 +395,9 @@ def test_where_no_prices_are_known_it_says_what_to_do(
     source = Source()
     settings = CollectorSettings(port=0, db=tmp_path / "collector.db", prices=None)
     with EmbeddedCollector(settings) as collector:
-        with httpx.Client(base_url=collector.url, trust_env=False, verify=False) as http:
+        with httpx.Client(
+            base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+        ) as http:
             answer = http.post(
                 "/v1/records",
                 content=lines(call(source, model="gpt-4o", provider="openai")),

@@ -5,7 +5,6 @@ Full-text search: what was said is found a moment after it was stored, and nothi
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from sources import START, Source, deadline, lines, uuid
+from processes import until
+from sources import START, Source, lines, uuid
 from stores import searchable
 
 from asyncops._events import EndState, Failure
@@ -349,10 +349,7 @@ def test_the_api_searches(collector: EmbeddedCollector, http: httpx.Client) -> N
     event = source.does(SESSION, kind="llm", completion=raw("over the moon"))
     body = lines(event, source.does(SESSION, returns=raw("sun")))
     http.post("/v1/records", content=body, headers={"Asyncops-Source": source.id})
-    latest = deadline(20)
-    while not http.get("/api/sessions", params={"q": "moon"}).json()["sessions"]:
-        assert time.monotonic() < latest, "waited in vain"
-        time.sleep(0.02)
+    until(lambda: http.get("/api/sessions", params={"q": "moon"}).json()["sessions"])
     answer = http.get(f"/api/sessions/{SESSION}/events", params={"q": '"the moon"'}).json()
     assert [found["completion"] for found in answer["events"]] == ["over the moon"]
     assert answer["next"] is None

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from processes import SECONDS
 from sources import SECOND, START, Clock, Source, uuid
 
 from asyncops._events import (
@@ -1744,10 +1745,10 @@ async def test_tells_those_who_watch(store: Store) -> None:
     ):
         await store.add(stranger.batch(stranger.starts(SESSION)))
         await store.add(source.batch(source.starts(SESSION)))
-        assert await everything.changed(timeout=5) == (SESSION,)
+        assert await everything.changed(timeout=SECONDS) == (SESSION,)
         await store.add(source.batch(source.starts(OTHER), source.does(SESSION)))
-        assert set(await everything.changed(timeout=5)) == {SESSION, OTHER}
-        assert await one.changed(timeout=5) == (OTHER,)
+        assert set(await everything.changed(timeout=SECONDS)) == {SESSION, OTHER}
+        assert await one.changed(timeout=SECONDS) == (OTHER,)
         assert await one.changed(timeout=0.01) == ()
 
 
@@ -1758,10 +1759,10 @@ async def test_those_who_watch_wait_no_longer_than_the_store_is_open(
     Closing the store wakes whoever waits for changes.
     """
     store = open_store()
-    with store.changes.watch("default") as watcher, anyio.fail_after(5):
+    with store.changes.watch("default") as watcher, anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.aclose)
-            assert await watcher.changed(timeout=60) == ()
+            assert await watcher.changed(timeout=2 * SECONDS) == ()
     assert watcher.closed
 
 
