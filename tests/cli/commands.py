@@ -10,7 +10,6 @@ import fcntl
 import io
 import os
 import pty
-import socket
 import struct
 import subprocess
 import sys
@@ -25,13 +24,12 @@ from unittest import mock
 import anyio
 import attrs
 import httpx
+from processes import SECONDS
 
 from asyncops.cli import main
 from asyncops.cli.collector_api import collector_api
 
 SRC = Path(__file__).parents[2] / "src"
-
-DEADLINE_SECONDS = 20.0
 
 
 @attrs.frozen
@@ -84,7 +82,7 @@ class Commands:
             check=False,
             capture_output=True,
             text=True,
-            timeout=DEADLINE_SECONDS * 2,
+            timeout=SECONDS,
             **options,
         )
 
@@ -204,7 +202,9 @@ class Commands:
 
     def get(self, path: str, **query: str) -> httpx.Response:
         # without TLS there are no certificates to load, which takes longer than the request
-        return httpx.get(f"{self.url}{path}", params=query, trust_env=False, verify=False)
+        return httpx.get(
+            f"{self.url}{path}", params=query, timeout=SECONDS, trust_env=False, verify=False
+        )
 
     def sessions(self) -> list[dict[str, Any]]:
         """
@@ -236,16 +236,7 @@ class Commands:
         return name
 
 
-def free_port() -> int:
-    """
-    A port where nobody listens.
-    """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(condition: Callable[[], object], *, seconds: float = DEADLINE_SECONDS) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = SECONDS) -> None:
     """
     Return once *condition* holds; fail the test if it does not in time.
     """

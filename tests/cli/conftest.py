@@ -4,10 +4,12 @@ What the tests of the command line share.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Commands, free_port
+from commands import Commands
+from processes import own_port
 
 
 @pytest.fixture
@@ -16,8 +18,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def asyncops(tmp_path: Path) -> Commands:
+def asyncops(tmp_path: Path) -> Iterator[Commands]:
     """
     The command line, with a port where nobody listens.
     """
-    return Commands(tmp_path, free_port())
+    with own_port() as port:
+        yield Commands(tmp_path, port)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from commands import Commands, wait_for
+from processes import SECONDS
 
 from asyncops.cli.demo import EXPECTED, wrong
 
@@ -108,7 +109,7 @@ def test_the_demo_serves_until_told_to_stop(asyncops: Commands) -> None:
         assert f"dashboard: {asyncops.url}\n" in said
         assert len(asyncops.get("/api/sessions", tag="demo").json()["sessions"]) == 5
         os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(timeout=20) == 0
+        assert demo.wait(timeout=SECONDS) == 0
         assert demo.communicate()[1] == ""
 
 
@@ -149,7 +150,7 @@ def test_ctrl_c_leaves_nothing_behind(asyncops: Commands) -> None:
     ) as demo:
         wait_for(lambda: any(temporary.glob("*/journal/*/*/lock")) or demo.poll() is not None)
         os.kill(demo.pid, signal.SIGINT)
-        output, errors = demo.communicate(timeout=20)
+        output, errors = demo.communicate(timeout=SECONDS)
         assert demo.returncode in (130, -signal.SIGINT)
         assert "Traceback" not in errors
         assert "dashboard" not in output

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import Commands, wait_for
+from processes import SECONDS, own_port
 
 from asyncops._wire import decode
 from asyncops.cli.history.plan import DAY, Past, newcomer, processes
@@ -22,19 +24,20 @@ PAST = Past(seed=7, sessions=120, events=6_000, days=9, until=1_790_000_000_000_
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """
     A database with a small past in it.
     """
-    asyncops = Commands(tmp_path_factory.mktemp("history"), 4319)
-    done = asyncops(
-        *("demo", "--history", "--exit", "--port", "0", "--db", "collector.db"),
-        *("--sessions", "400", "--events", "20000", "--days", "9"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "events in 400 sessions over 9 days" in done.stdout
-    return asyncops
+    with own_port() as port:
+        asyncops = Commands(tmp_path_factory.mktemp("history"), port)
+        done = asyncops(
+            *("demo", "--history", "--exit", "--port", "0", "--db", "collector.db"),
+            *("--sessions", "400", "--events", "20000", "--days", "9"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert "events in 400 sessions over 9 days" in done.stdout
+        yield asyncops
 
 
 def test_the_past_is_what_was_asked_for(filled: Commands) -> None:
@@ -178,7 +181,7 @@ def test_it_goes_on_until_ctrl_c(asyncops: Commands) -> None:
 
         wait_for(goes_on)
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(timeout=20) == 0
+        assert demo.wait(timeout=SECONDS) == 0
         assert demo.communicate()[1] == ""
 
 
@@ -194,7 +197,7 @@ def test_ctrl_c_while_it_fills_ends_it_and_who_writes_it(asyncops: Commands) -> 
         writers = _children(demo)
         assert writers
         demo.send_signal(signal.SIGINT)
-        _, errors = demo.communicate(timeout=20)
+        _, errors = demo.communicate(timeout=SECONDS)
         assert demo.returncode in (130, -signal.SIGINT)
         assert "Traceback" not in errors
         wait_for(lambda: not any(map(_lives, writers)))
@@ -214,7 +217,7 @@ def test_whoever_writes_it_ends_when_nobody_reads() -> None:
         assert writer.stderr is not None
         assert writer.stdout.readline()
         writer.stdout.close()
-        assert writer.wait(timeout=20) in (0, 120)
+        assert writer.wait(timeout=SECONDS) in (0, 120)
         assert b"Traceback" not in writer.stderr.read()
 
 

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from commands import Commands
+from processes import SECONDS
 
 import asyncops as sdk
 
@@ -76,7 +77,7 @@ def test_a_reader_that_leaves_early_is_no_trouble(asyncops: Commands) -> None:
             stdout=writing,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=20,
+            timeout=SECONDS,
             check=False,
         )
     finally:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from commands import Commands, free_port, wait_for
+from commands import Commands, wait_for
+from processes import own_port
 
 from asyncops.cli.output import cell, multiline, one_line
 
@@ -34,18 +36,19 @@ except ValueError:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """
     Two sessions in the database, and no collector.
     """
-    asyncops = Commands(tmp_path_factory.mktemp("recorded"), free_port())
-    program = asyncops.script(PROGRAM)
-    with asyncops.collector():
-        assert asyncops.python(program).returncode == 0
-        wait_for(lambda: _ended(asyncops))
-        # what the program left behind at its exit is in the database, too
-        wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
-    return asyncops
+    with own_port() as port:
+        asyncops = Commands(tmp_path_factory.mktemp("recorded"), port)
+        program = asyncops.script(PROGRAM)
+        with asyncops.collector():
+            assert asyncops.python(program).returncode == 0
+            wait_for(lambda: _ended(asyncops))
+            # what the program left behind at its exit is in the database, too
+            wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
+        yield asyncops
 
 
 def _ended(asyncops: Commands) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from commands import Commands, free_port, wait_for
+from commands import Commands, wait_for
+from processes import SECONDS
 
 PROGRAM = """
 import asyncops
@@ -39,11 +40,10 @@ def price(directory: Path, dollars: float) -> str:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> Commands:
+def recorded(asyncops: Commands) -> Commands:
     """
     Two sessions with calls that nobody knew a price for, and no collector.
     """
-    asyncops = Commands(tmp_path, free_port())
     program = asyncops.script(PROGRAM)
     with asyncops.collector():
         assert asyncops.python(program).returncode == 0
@@ -101,7 +101,7 @@ def test_it_asks_the_collector_that_runs(recorded: Commands) -> None:
         assert "4 calls in 2 sessions changed" in done.stdout
         shown = recorded.here("show", sessions(recorded)[0]["id"]).stdout
         os.kill(server.pid, signal.SIGTERM)
-        server.communicate(timeout=20)
+        server.communicate(timeout=SECONDS)
     assert "computed from your prices.toml sha256:" in shown
     assert "said by the provider: 1 call" in shown
 
@@ -201,7 +201,7 @@ def test_ctrl_c_says_what_was_done(asyncops: Commands) -> None:
             with asyncops.started("reprice", "--all") as command:
                 wait_for(lambda: Dripping.parts > 3)
                 command.send_signal(signal.SIGINT)
-                output, errors = command.communicate(timeout=20)
+                output, errors = command.communicate(timeout=SECONDS)
         finally:
             server.shutdown()
             thread.join()

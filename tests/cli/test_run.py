@@ -12,8 +12,10 @@ import subprocess
 import sys
 from typing import Any
 
+import attrs
 import pytest
 from commands import Commands
+from processes import SECONDS
 
 from asyncops import EndState
 from asyncops.cli.run import ending, program_apart
@@ -137,7 +139,7 @@ def interrupted(process: subprocess.Popen[str], send: Any) -> tuple[str, str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.communicate()
     send(process.pid)
-    return process.communicate(timeout=20)
+    return process.communicate(timeout=SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +352,8 @@ def test_somebody_elses_port_does_not_keep_a_program_from_running(asyncops: Comm
     """
     program = asyncops.script("print('hello')\n")
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", asyncops.port))
+        holder.bind(("127.0.0.1", 0))
+        asyncops = attrs.evolve(asyncops, port=holder.getsockname()[1])
         done = asyncops("run", program)
     assert done.stdout == "hello\n"
     said = LINE.search(done.stderr)

@@ -10,6 +10,7 @@ import socket
 
 import pytest
 from commands import Commands, wait_for
+from processes import SECONDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -20,7 +21,7 @@ def test_it_serves_until_told_to_stop(asyncops: Commands, number: int) -> None:
     with asyncops.collector() as server:
         assert asyncops.get("/api/sessions").json() == {"sessions": [], "next": None}
         os.kill(server.pid, number)
-        output, errors = server.communicate(timeout=20)
+        output, errors = server.communicate(timeout=SECONDS)
     assert server.returncode in (0, -number, 128 + number)
     assert errors == ""
     assert f"dashboard: {asyncops.url}\n" in output
@@ -88,5 +89,5 @@ def test_journals_for_another_port_are_pointed_out(asyncops: Commands) -> None:
     assert asyncops.python(program, env=environment).returncode == 0
     with asyncops.collector() as server:
         os.kill(server.pid, signal.SIGINT)
-        errors = server.communicate(timeout=20)[1]
+        errors = server.communicate(timeout=SECONDS)[1]
     assert "http://127.0.0.1:9" in errors

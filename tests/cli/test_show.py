@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
-from commands import Commands, free_port, wait_for
+from commands import Commands, wait_for
+from processes import SECONDS, own_port
 from rich.cells import cell_len
 
 from asyncops.cli.session_tree import Scale
@@ -23,7 +26,6 @@ if sys.argv[1] == "failing":
     try:
         with asyncops.session("failing", tags=["x"]):
             with asyncops.agent("planner"):
-                time.sleep(0.15)
                 with asyncops.llm("chat", model="m-1", provider="here", prompt=[
                     {"role": "user", "content": "how many?"}
                 ]) as call:
@@ -69,38 +71,87 @@ else:
     with asyncops.session("killed"):
         with asyncops.agent("planner"):
             with asyncops.tool("endless"):
-                time.sleep(1.5)
-                print("open", flush=True)
                 time.sleep(600)
 """
 
+AT = 1_790_000_000_000_000_000
+"""When what is sent at times of its own began, in nanoseconds since the epoch."""
+
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """
-    Three sessions in the database, and no collector.
+    Four sessions in the database, and no collector.
     """
-    asyncops = Commands(tmp_path_factory.mktemp("shown"), free_port())
-    program = asyncops.script(PROGRAM)
-    with asyncops.collector():
-        assert asyncops.python(program, "failing").returncode == 0
-        assert asyncops.python(program, "large", "0").returncode == 0
-        with subprocess.Popen(
-            [*asyncops.arguments()[:1], program, "killed"],
-            env=asyncops.environment,
-            cwd=asyncops.directory,
-            stdout=subprocess.PIPE,
-        ) as killed:
-            assert killed.stdout is not None
-            assert killed.stdout.readline() == b"open\n"
-            killed.kill()
-        wait_for(lambda: _states(asyncops) == {"Fail", "Success", "Indeterminate"})
-        wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
-    return asyncops
+    with own_port() as port:
+        asyncops = Commands(tmp_path_factory.mktemp("shown"), port)
+        program = asyncops.script(PROGRAM)
+        with asyncops.collector():
+            assert asyncops.python(program, "failing").returncode == 0
+            assert asyncops.python(program, "large", "0").returncode == 0
+            with subprocess.Popen(
+                [*asyncops.arguments()[:1], program, "killed"],
+                env=asyncops.environment,
+                cwd=asyncops.directory,
+            ) as killed:
+                # what is open is told after a while
+                wait_for(lambda: ("killed", "Running", 2) in _found(asyncops))
+                killed.kill()
+            _send_steady(asyncops)
+            states = {"failing": "Fail", "large": "Success", "killed": "Indeterminate"}
+            states["steady"] = "Success"
+            wait_for(lambda: {name: state for name, state, _ in _found(asyncops)} == states)
+            wait_for(lambda: not any((asyncops.directory / "journal").glob("*/*")))
+        yield asyncops
 
 
-def _states(asyncops: Commands) -> set[str]:
-    return {session["state"] for session in asyncops.get("/api/sessions").json()["sessions"]}
+def _found(asyncops: Commands) -> list[tuple[str, str, int]]:
+    """
+    The sessions that the collector has: their names, states, numbers of events.
+    """
+    sessions = asyncops.get("/api/sessions").json()["sessions"]
+    return [(session["name"], session["state"], session["events"]) for session in sessions]
+
+
+def _send(asyncops: Commands, session: str, name: str, *records: dict[str, object]) -> None:
+    """
+    Send *records* of a session as a program would, at times of their own.
+    """
+    first = {"type": "session", "at": AT, "started_at": AT, "name": name}
+    lines = [
+        json.dumps({"seq": seq, "session": session, **record}) + "\n"
+        for seq, record in enumerate((first, *records), 1)
+    ]
+    answer = httpx.post(
+        f"{asyncops.url}/v1/records",
+        content="".join(lines),
+        headers={"Asyncops-Source": session, "Content-Type": "application/x-ndjson"},
+        timeout=SECONDS,
+        trust_env=False,
+        verify=False,
+    )
+    assert answer.json() == {"acknowledged": len(lines), "rejected": []}
+
+
+def _event(number: int, kind: str, name: str, start: int, end: int, **more: object) -> Any:
+    times = {"at": AT, "started_at": AT + start, "ended_at": AT + end}
+    event = {"type": "event", "id": f"{number:016x}", "kind": kind, "name": name}
+    return {**event, **times, "state": "Success", **more}
+
+
+def _send_steady(asyncops: Commands) -> None:
+    """
+    A session that lasted just so long: one agent after the other.
+    """
+    _send(
+        asyncops,
+        "0198a0b0-0000-7000-8000-000000000002",
+        "steady",
+        _event(1, "agent", "planner", 0, 8_000_000_000),
+        _event(2, "agent", "worker \u65e5\u672c\u8a9e", 8_000_000_000, 10_000_000_000),
+        {"type": "session_ended", "at": AT, "ended_at": AT + 10_000_000_000, "state": "Success",
+         "said_by": "user"},
+    )  # fmt: skip
 
 
 def _id(asyncops: Commands, name: str) -> str:
@@ -118,7 +169,7 @@ def test_bars_are_to_scale(recorded: Commands) -> None:
     """
     One begins where the one before it ended; all are as long as they lasted.
     """
-    done = recorded("show", _id(recorded, "failing"))
+    done = recorded("show", _id(recorded, "steady"))
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     planner = next(line for line in lines if "── agent  planner" in line)
@@ -255,26 +306,13 @@ def test_events_in_a_circle_are_shown_once(asyncops: Commands) -> None:
     """
     No program nests events so; a hostile one's are shown all the same, each once.
     """
-    source, session = "0198a0b0-0000-7000-8000-00000000000a", "0198a0b0-0000-7000-8000-000000000001"
-    at = 1_790_000_000_000_000_000
-    lines = [{"seq": 1, "type": "session", "at": at, "session": session, "name": "circle"}]
-    for seq, (own, parent) in enumerate(((1, 2), (2, 3), (3, 1), (4, 4), (5, 1)), 2):
-        lines.append(
-            {
-                "seq": seq, "type": "event", "at": at, "session": session, "id": f"{own:016x}",
-                "parent_id": f"{parent:016x}", "kind": "tool", "name": f"n{own}",
-                "started_at": at, "ended_at": at + own, "state": "Success",
-            }
-        )  # fmt: skip
+    session = "0198a0b0-0000-7000-8000-000000000001"
+    events = [
+        _event(own, "tool", f"n{own}", 0, own, parent_id=f"{parent:016x}")
+        for own, parent in ((1, 2), (2, 3), (3, 1), (4, 4), (5, 1))
+    ]
     with asyncops.collector():
-        answer = httpx.post(
-            f"{asyncops.url}/v1/records",
-            content="".join(json.dumps(line) + "\n" for line in lines),
-            headers={"Asyncops-Source": source, "Content-Type": "application/x-ndjson"},
-            trust_env=False,
-            verify=False,
-        )
-        assert answer.json() == {"acknowledged": 6, "rejected": []}
+        _send(asyncops, session, "circle", *events)
         said = asyncops.here("show", session).stdout
     for number in range(1, 6):
         assert len(re.findall(rf"tool   n{number} ", said)) == 1

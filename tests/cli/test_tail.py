@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from commands import DEADLINE_SECONDS, Commands, free_port, wait_for
+from commands import Commands, wait_for
+from processes import SECONDS, own_port
 from rich.cells import cell_len
 
 PROGRAM = r"""
@@ -62,7 +63,7 @@ class Program:
         self._process.stdin.flush()
 
     def wait(self) -> int:
-        return self._process.wait(timeout=DEADLINE_SECONDS)
+        return self._process.wait(timeout=SECONDS)
 
 
 @contextlib.contextmanager
@@ -105,7 +106,7 @@ class Tail:
         The next line with *text* in it.
         """
         while True:
-            line = self._queue.get(timeout=DEADLINE_SECONDS)
+            line = self._queue.get(timeout=SECONDS)
             self.lines.append(line)
             if text in line:
                 return line
@@ -116,7 +117,7 @@ class Tail:
         """
         if interrupt:
             self.process.send_signal(signal.SIGINT)
-        status = self.process.wait(timeout=DEADLINE_SECONDS)
+        status = self.process.wait(timeout=SECONDS)
         self._reader.join()
         while not self._queue.empty():
             self.lines.append(self._queue.get())
@@ -158,9 +159,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """
     The command line beside a collector that lives as long as these tests.
     """
-    asyncops = Commands(tmp_path_factory.mktemp("served"), free_port())
-    with asyncops.collector():
-        yield asyncops
+    with own_port() as port:
+        asyncops = Commands(tmp_path_factory.mktemp("served"), port)
+        with asyncops.collector():
+            yield asyncops
 
 
 def session_of(asyncops: Commands, work: Program, state: str = "Running") -> str:
@@ -176,10 +178,7 @@ def watching(asyncops: Commands, streams: int = 1) -> None:
     """
     Return once so many streams are open.
     """
-    wait_for(
-        lambda: f"asyncops_collector_streams {streams}\n" in asyncops.get("/metrics").text,
-        seconds=DEADLINE_SECONDS * 2,
-    )
+    wait_for(lambda: f"asyncops_collector_streams {streams}\n" in asyncops.get("/metrics").text)
 
 
 def test_a_project_is_told_as_it_happens(served: Commands) -> None:
@@ -294,7 +293,6 @@ FILTERS: dict[tuple[str, ...], set[str]] = {
 }
 
 
-@pytest.mark.timeout(120)  # ten processes
 def test_filters_choose(served: Commands) -> None:
     """
     Tags and states choose sessions, kinds and errors what is told of them.
@@ -364,7 +362,7 @@ def test_a_reader_that_goes_ends_it(served: Commands) -> None:
             assert process.stdout.readline()
             process.stdout.close()
             work.go_on()
-            assert process.wait(timeout=DEADLINE_SECONDS) == 1
+            assert process.wait(timeout=SECONDS) == 1
             assert process.stderr.read() == ""
             process.stderr.close()
 
