@@ -323,7 +323,8 @@ class _Bench:
                 environment = {**self.environment, **told}
                 status, stderr, pid = self._run([*python, str(path)], case, environment)
                 until(lambda: not self._journals_of(pid))
-                (session,) = self._sessions(case)
+                # of its owner the collector may not have heard yet
+                (session,) = until(lambda: self._sessions(case))
                 owner.communicate("end\n", timeout=SECONDS)
             return _Run(status, stderr, bare_status, bare_stderr, session["state"])
         command = [*python, str(path)]

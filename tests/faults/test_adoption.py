@@ -103,9 +103,9 @@ def test_a_living_process_in_another_pid_namespace(tmp_path: Path) -> None:
             process.wait(SECONDS)  # with it the program is dead, and does not see its input end
             process.communicate(timeout=SECONDS)
         session = serving.ended(session_id)
+        until(lambda: not journals())
 
     assert ("Indeterminate", "process died") == (session["state"], session["reason"])
-    assert [] == journals()
 
 
 def nothing_adopted_for(serving: Collector, *, seconds: float) -> None:
@@ -230,7 +230,7 @@ def test_an_adopter_that_is_killed(tmp_path: Path) -> None:
                 running.process.kill()
         bad.fault = passing
         with program(adopter, tmp_path, ASYNCOPS_ENDPOINT=bad.url) as running:
-            until(lambda: all(gone(serving, each) for each in sessions), seconds=40)
+            until(lambda: all(gone(serving, each) for each in sessions))
             until(lambda: len(journals()) == 1)  # the adopter's own
             running.wait()
         all_once(serving, sessions)
@@ -266,7 +266,7 @@ def test_many_adopters_at_once(tmp_path: Path) -> None:
             for _ in range(4)
         ]  # fmt: skip
         try:
-            until(lambda: all(gone(serving, each) for each in sessions), seconds=40)
+            until(lambda: all(gone(serving, each) for each in sessions))
         finally:
             ended: list[Any] = [each.communicate(b"\n", timeout=SECONDS) for each in adopters]
         all_once(serving, sessions)
@@ -281,6 +281,7 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
     do they keep journals from being adopted.
     """
     with collector() as serving:
+        serving.process.send_signal(signal.SIGSTOP)  # so that it does not come before us
         session_id = orphan(tmp_path, serving.url, 5)
         (dead,) = journals()
         mine = tmp_path / "mine"
@@ -291,6 +292,7 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
         (here / "notes" / "reserve").touch()
         (here / "01234567-89ab-7def-8123-456789abcdef").symlink_to(mine, target_is_directory=True)
         (here / "file").write_text("x")
+        serving.process.send_signal(signal.SIGCONT)
         session = serving.ended(session_id)
         until(lambda: not dead.exists())
         nothing_adopted_for(serving, seconds=1.2)

@@ -14,7 +14,7 @@ SECONDS = 10.0
 """The long one is `nox -s chaos`."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_chaos(tmp_path: Path) -> None:
     """
     Recorders, collector and network are killed and cut at random; every event whose call had

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from disks import Disk, disk
-from processes import Collector, Program, collector, program, until
+from processes import Collector, Program, collector, own_port, program, until
 
 STEP = 300
 """How many events are recorded before, while and after something is wrong."""
@@ -68,7 +68,10 @@ class Fault:
 
 
 def remove(disk: Disk) -> None:
-    shutil.rmtree(disk.path / "journal")
+    # at once: the program may be making it anew while it is taken away file by file
+    gone = disk.path / "gone"
+    (disk.path / "journal").rename(gone)
+    shutil.rmtree(gone)
 
 
 def made_anew(disk: Disk) -> None:
@@ -80,9 +83,10 @@ def flip(disk: Disk) -> None:
     Damage a record of the middle.
     """
     (segment,) = (disk.path / "journal").glob("*/*/*.seg")
-    data = bytearray(segment.read_bytes())
-    data[data.index(b'"name":"150"')] ^= 0x20
-    segment.write_bytes(data)
+    # that byte alone: the program may be writing at the end
+    with segment.open("r+b") as file:
+        file.seek(file.read().index(b'"name":"150"'))
+        file.write(bytes([ord('"') ^ 0x20]))
 
 
 def zero(disk: Disk) -> None:
@@ -179,7 +183,9 @@ def finish(running: Program, fault: Fault, disk: Disk) -> str:
         running.process.stdin.flush()
     status, _, err = running.wait()
     assert (-signal.SIGKILL if fault.killed else 0) == status, err
-    assert fault.told == err.count("asyncops"), err
+    # a machine may be so slow that nobody has taken anything for long enough to say so
+    about_the_disk = [line for line in err.splitlines() if "no collector takes" not in line]
+    assert fault.told == "".join(about_the_disk).count("asyncops"), err
     return session_id
 
 
@@ -200,6 +206,8 @@ def test_the_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     counted as missing, with the reason.
     """
     fault = FAULTS[name]
+    # what only memory has is given to a collector that is slow this once, too
+    options = {"ASYNCOPS_SHUTDOWN_TIMEOUT": "60", **fault.options}
     source = PROGRAM.replace("BEFORE", fault.early).replace("WRONG", fault.within)
     with disk(tmp_path / "disk", size="1m") as bad:
         journal_dir = bad.path / "journal"
@@ -207,19 +215,19 @@ def test_the_disk(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         fault.before(bad)
         if fault.served:
             with collector() as serving:
-                told = {"ASYNCOPS_ENDPOINT": serving.url, **fault.options}
+                told = {"ASYNCOPS_ENDPOINT": serving.url, **options}
                 with program(source, tmp_path, **told) as running:
                     session_id = finish(running, fault, bad)
                 session = whole(serving, session_id)
                 events = serving.events(session_id)
         else:
-            port = 20_000 + os.getpid() % 10_000
-            told = {"ASYNCOPS_ENDPOINT": f"http://127.0.0.1:{port}", **fault.options}
-            with program(source, tmp_path, **told) as running:
-                session_id = finish(running, fault, bad)
-            with collector(port) as serving:
-                session = whole(serving, session_id)
-                events = serving.events(session_id)
+            with own_port() as port:
+                told = {"ASYNCOPS_ENDPOINT": f"http://127.0.0.1:{port}", **options}
+                with program(source, tmp_path, **told) as running:
+                    session_id = finish(running, fault, bad)
+                with collector(port) as serving:
+                    session = whole(serving, session_id)
+                    events = serving.events(session_id)
 
     names = [event["name"] for event in events]
     assert len(names) == len(set(names)) == session["events"]
@@ -234,17 +242,17 @@ def test_a_cut_journal(tmp_path: Path) -> None:
     """
     Of a segment that was cut off the beginning is stored, and the session has its ending.
     """
-    port = 20_000 + os.getpid() % 10_000
     source = PROGRAM.replace("BEFORE", "pass").replace("WRONG", "pass")
-    with program(source, tmp_path, ASYNCOPS_ENDPOINT=f"http://127.0.0.1:{port}") as running:
-        session_id = running.line()
-        assert "done" == running.line()
-        running.process.kill()
-        running.process.wait()
-    cut(Disk(tmp_path))
-    with collector(port) as serving:
-        session = whole(serving, session_id)
-        events = serving.events(session_id)
+    with own_port() as port:
+        with program(source, tmp_path, ASYNCOPS_ENDPOINT=f"http://127.0.0.1:{port}") as running:
+            session_id = running.line()
+            assert "done" == running.line()
+            running.process.kill()
+            running.process.wait()
+        cut(Disk(tmp_path))
+        with collector(port) as serving:
+            session = whole(serving, session_id)
+            events = serving.events(session_id)
 
     assert ("Indeterminate", "process died") == (session["state"], session["reason"])
     assert [str(n) for n in range(len(events))] == [event["name"] for event in events]
@@ -256,7 +264,6 @@ def test_the_limit(tmp_path: Path) -> None:
     With no collector the journals stay below their limit, and what was dropped for that is counted
     exactly.
     """
-    port = 20_000 + os.getpid() % 10_000
     source = """
     import asyncops, contextlib, sys
     from pathlib import Path
@@ -272,16 +279,17 @@ def test_the_limit(tmp_path: Path) -> None:
                         taken += each.stat().st_size if each.is_file() else 0
                 assert taken <= 1_048_576, taken
     """
-    endpoint = f"http://127.0.0.1:{port}"
-    with program(
-        source, tmp_path, ASYNCOPS_ENDPOINT=endpoint, ASYNCOPS_JOURNAL_MAX_BYTES="1048576"
-    ) as running:
-        session_id = running.line()
-        status, _, err = running.wait()
-    assert 0 == status, err
-    assert 1 == err.count("journal_max_bytes")
-    with collector(port) as serving:
-        session = whole(serving, session_id)
+    with own_port() as port:
+        endpoint = f"http://127.0.0.1:{port}"
+        with program(
+            source, tmp_path, ASYNCOPS_ENDPOINT=endpoint, ASYNCOPS_JOURNAL_MAX_BYTES="1048576"
+        ) as running:
+            session_id = running.line()
+            status, _, err = running.wait()
+        assert 0 == status, err
+        assert 1 == err.count("journal_max_bytes")
+        with collector(port) as serving:
+            session = whole(serving, session_id)
 
     assert ["journal_max_bytes"] == list(session["missing_by_reason"])
     assert 20_000 == session["events"] + session["missing_records"]

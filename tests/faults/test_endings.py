@@ -59,7 +59,7 @@ def outcomes(
             yield run_cases(wanted, directory, serving)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CHOSEN, ids=str)
 def test_ending(case: Case, outcomes: dict[Case, Outcome]) -> None:
     """
