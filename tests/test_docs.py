@@ -45,7 +45,7 @@ def test_examples_run(program: str, tmp_path: Path) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=30, check=False,
+        cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert (0, "") == (done.returncode, done.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Collector, collector, program, until
+from processes import SECONDS, Collector, collector, program, until
 
 from asyncops._directory import journals
 
@@ -63,7 +63,7 @@ def test_multiprocessing(
     def work(n):
         asyncops.init()  # what is spawned has nothing of its parent's but its environment
         asyncops.record(asyncops.ActionEvent(name="first", params={{"n": n}}))
-        assert asyncio.run(asyncops.flush(timeout=20))
+        assert asyncio.run(asyncops.flush(timeout=60))
         asyncops.record(asyncops.ActionEvent(name="last", params={{"n": n}}))
 
     def by_process(context):
@@ -83,13 +83,12 @@ def test_multiprocessing(
             print(session.id, flush=True)
             os.environ.update(session.to_env())
             {POOLS[pool]}
-            assert asyncio.run(session.flush(timeout=20))
+            assert asyncio.run(session.flush(timeout=60))
     """
-    # where no collector looks for journals
+    # where no collector looks for journals; and one that is slow this once is waited for
     journal = tmp_path / "journal"
-    with program(
-        source, tmp_path, **{**environment, "ASYNCOPS_JOURNAL_DIR": str(journal)}
-    ) as running:
+    more = {"ASYNCOPS_JOURNAL_DIR": str(journal), "ASYNCOPS_SHUTDOWN_TIMEOUT": "60"}
+    with program(source, tmp_path, **{**environment, **more}) as running:
         status, out, err = running.wait()
     session_id = out.strip()
 
@@ -241,7 +240,7 @@ def test_forks_while_threads_record(
         for n in range(50):
             child = os.fork()
             if child == 0:
-                faulthandler.dump_traceback_later(10, exit=True)
+                faulthandler.dump_traceback_later(30, exit=True)
                 asyncops.record(asyncops.ActionEvent(name="child", params={"n": n}))
                 import httpx
                 httpx.Client
@@ -287,7 +286,7 @@ def test_exec(tmp_path: Path, shared: tuple[Collector, dict[str, str]]) -> None:
     with program(source, tmp_path, **environment) as running:
         first_id, second_id = running.line(), running.line()
         first = serving.ended(first_id)
-        running.process.communicate("\n", timeout=20)
+        running.process.communicate("\n", timeout=SECONDS)
 
     assert ("Indeterminate", "process died", 1) == (
         first["state"], first["reason"], first["events"],

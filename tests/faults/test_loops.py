@@ -258,7 +258,7 @@ def test_threads(tmp_path: Path) -> None:
         ("pass", {"atexit before us", "atexit after us", "finalize", "__del__"}),
         # what a thread can see is never let go
         (
-            "threading.Thread(target=go_on, daemon=True).start()",
+            "threading.Thread(target=go_on, daemon=True).start(); begun.wait()",
             {"atexit before us", "atexit after us", "finalize", "daemon"},
         ),
     ],
@@ -288,9 +288,12 @@ def test_last_moments(tmp_path: Path, daemon: str, expected: set[str]) -> None:
     finalized = builtins.kept = Object()
     weakref.finalize(finalized, tell, "finalize")
 
+    begun = threading.Event()
+
     def go_on():
         while True:
             tell("daemon")
+            begun.set()
             time.sleep(0.0005)
     {daemon}
     time.sleep(0.1)

@@ -19,7 +19,7 @@ import attrs
 import httpx
 import pytest
 from hosts import without_asyncops
-from processes import SECONDS, Collector, collector, until
+from processes import SECONDS, Collector, collector, own_port, until
 
 APPS = {
     "lifespan": """
@@ -79,6 +79,12 @@ APPS = {
 
 REQUESTS = 4
 
+BOOTED = """
+def post_worker_init(worker):
+    open(f"worker-{worker.pid}", "w").close()
+"""
+"""Configuration of gunicorn, which finds it where it runs: tells which workers have begun."""
+
 
 @attrs.frozen
 class Served:
@@ -105,8 +111,23 @@ def serve(
     once all of it has *begun*.
     """
     (directory / "served.py").write_text(textwrap.dedent(APPS[app]))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    with own_port() as port:
+        return serve_on(port, command, directory, number, begun=begun, **environment)
+
+
+def serve_on(
+    port: int,
+    command: list[str],
+    directory: Path,
+    number: int,
+    *,
+    begun: Callable[[], bool],
+    **environment: str,
+) -> Served:
+    for made in directory.glob("worker-*"):
+        made.unlink()
+    (directory / "gunicorn.conf.py").write_text(BOOTED)
+    workers = 2 if "gunicorn" in command else 0
     log = directory / "log"
     with log.open("w") as said:
         process = subprocess.Popen(
@@ -118,9 +139,11 @@ def serve(
         )
     try:
         url = f"http://127.0.0.1:{port}/"
-        with httpx.Client(trust_env=False, verify=False) as client:
+        with httpx.Client(trust_env=False, verify=False, timeout=SECONDS) as client:
             until(lambda: process.poll() is not None or answers(port))
             told = {client.get(url).text for _ in range(REQUESTS)}
+        # one that gunicorn has just forked still has its parent's handlers, and would miss it
+        until(lambda: len(list(directory.glob("worker-*"))) >= workers)
         until(begun)
         process.send_signal(number)
         status = process.wait(SECONDS)
