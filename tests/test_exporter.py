@@ -80,8 +80,8 @@ async def delivering(journal: Any, exporter: Any, **options: Any) -> AsyncIterat
         await task
 
 
-async def until(condition: Any, seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the conditions are other people's
             await asyncio.sleep(0.001)
 
@@ -103,7 +103,7 @@ async def test_delivers() -> None:
     """
     journal, exporter = filled(25), MemoryExporter()
     async with delivering(journal, exporter, max_queue_size=10) as delivery:
-        assert await delivery.flush(timeout=5)
+        assert await delivery.flush(timeout=60)
 
     assert list(range(1, 26)) == delivered(exporter)
     assert [10, 10, 5] == exporter.batches
@@ -134,7 +134,7 @@ async def test_flush_waits_for_no_one() -> None:
     async with delivering(journal, exporter, max_wait_time=30) as delivery:
         await until(lambda: exporter.batches)
         journal.append(b'{"n":0}')
-        assert await delivery.flush(timeout=5)
+        assert await delivery.flush(timeout=60)
 
     assert [1, 2] == delivered(exporter)
 
@@ -486,16 +486,18 @@ async def test_exit_does_not_wait_for_one_that_does_not(tmp_path: Path, *, silen
                 await asyncio.sleep(60)
             raise CollectorUnavailableError("down", retry_after=60)
 
-    journal = FileJournal(tmp_path, SOURCE, owner={}, max_bytes=2**20)
-    journal.append(b'{"n":0}')
-    async with delivering(journal, Silent()) as delivery:
-        await until(lambda: silent or delivery.tried)
-        began = time.monotonic()
-        delivery.hurry()
-        await asyncio.to_thread(delivery.drain_at_exit, began, 2.0)
-
-        assert time.monotonic() - began < 0.25
-        assert 1 == journal.backlog
+    took = []
+    while not took or (took[-1] >= 0.25 and len(took) < 12):  # a machine may stand still meanwhile
+        journal = FileJournal(tmp_path / f"{len(took)}", SOURCE, owner={}, max_bytes=2**20)
+        journal.append(b'{"n":0}')
+        async with delivering(journal, Silent()) as delivery:
+            await until(lambda delivery=delivery: silent or delivery.tried)
+            began = time.monotonic()
+            delivery.hurry()
+            await asyncio.to_thread(delivery.drain_at_exit, began, 2.0)
+            took.append(time.monotonic() - began)
+            assert 1 == journal.backlog
+    assert min(took) < 0.25
 
 
 async def test_exit_waits_for_what_would_be_gone() -> None:

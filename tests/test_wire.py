@@ -559,9 +559,9 @@ def test_no_text_is_slow_to_search(text: str) -> None:
     """
     A text made to be hard on the rules for secrets does not hold up the program that records it.
     """
-    began = time.perf_counter()
+    began = time.thread_time()
     Encoder().payload(text)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_hook() -> None:

@@ -27,7 +27,7 @@ import attrs
 import httpx
 import pytest
 from disks import disk
-from processes import SECONDS, Collector, collector, until
+from processes import SECONDS, Collector, collector, own_port, until
 
 from asyncops._events import EventRecord
 from asyncops._wire import encode
@@ -204,22 +204,34 @@ def test_a_restart_loses_nothing_and_frees_its_port_at_once() -> None:
             while sender.sends(url, 20) == 200:
                 pass
 
-    with collector() as here:
+    def stopped(here: Collector) -> float:
+        """
+        How long it takes to stop in the midst of that.
+        """
         threads = [threading.Thread(target=deliver, args=(s, here.url)) for s in senders]
+        enough = max(sender.acknowledged for sender in senders) + 100
         for thread in threads:
             thread.start()
-        until(lambda: all(sender.acknowledged > 100 for sender in senders))
+        until(lambda: all(sender.acknowledged > enough for sender in senders))
         began = time.monotonic()
         here.process.terminate()
         here.process.wait(timeout=SECONDS)
-        assert time.monotonic() - began < 3
+        took = time.monotonic() - began
         for thread in threads:
             thread.join()
-    with collector(urlsplit(here.url).port or 0) as here:
-        for sender in senders:
-            assert sender.stored(here) >= sender.acknowledged
-            assert sender.post(here.url).status_code == 200
-            assert sender.stored(here) == sender.acknowledged == sender.seq
+        return took
+
+    took: list[float] = []
+    with own_port() as port:
+        while not took or (took[-1] >= 3 and len(took) < 5):  # a machine may be too busy to tell
+            with collector(port) as here:
+                took.append(stopped(here))
+        with collector(port) as here:
+            for sender in senders:
+                assert sender.stored(here) >= sender.acknowledged
+                assert sender.post(here.url).status_code == 200
+                assert sender.stored(here) == sender.acknowledged == sender.seq
+    assert min(took) < 3
 
 
 # -- the database -------------------------------------------------------------------------------
@@ -349,7 +361,13 @@ def slow_disk(pid: int, seconds: float) -> Iterator[None]:
 
 def traced(pid: int) -> bool:
     tasks = [task / "status" for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all("TracerPid:\t0" not in task.read_text() for task in tasks)
+    with contextlib.suppress(OSError):  # a thread has just ended
+        return all("TracerPid:\t0" not in task.read_text() for task in tasks)
+    return False
+
+
+SLOW = 1.0
+"""Seconds that a disk takes: so long that nothing else a machine does comes near it."""
 
 
 def test_a_slow_disk_holds_up_nobody_else() -> None:
@@ -360,7 +378,7 @@ def test_a_slow_disk_holds_up_nobody_else() -> None:
     senders = [Sender(number) for number in range(1, 13)]
     with collector() as here, ThreadPoolExecutor(len(senders)) as pool:
         assert senders[0].sends(here.url, 1) == 200
-        with slow_disk(here.process.pid, 0.4):
+        with slow_disk(here.process.pid, SLOW):
             began = time.monotonic()
             answers = [pool.submit(sender.sends, here.url, 10) for sender in senders]
             times = []
@@ -370,7 +388,7 @@ def test_a_slow_disk_holds_up_nobody_else() -> None:
                 times.append(time.monotonic() - asked)
             took = time.monotonic() - began
             assert [answer.result() for answer in answers] == [200] * len(senders)
-        assert 0.4 <= took < 0.4 * len(senders) / 2
+        assert SLOW <= took < SLOW * len(senders) / 2
         assert statistics.median(times) < 0.2
 
 

@@ -58,6 +58,10 @@ pytestmark = pytest.mark.anyio
 
 KEY = "canary-1234567890"
 REQUEST_TIMEOUT = 0.3
+
+PATIENCE = 30.0
+"""How long a collector may take that is well, on a machine that is busy."""
+
 EVENTS = 30
 
 
@@ -80,26 +84,31 @@ def bad(real: Collector) -> Iterator[Proxy]:
         yield bad
 
 
-def configured(bad: Proxy, *, request_timeout: float = 5) -> Configuration:
+def configured(bad: Proxy, *, request_timeout: float = PATIENCE) -> Configuration:
     return Configuration(
         endpoint=bad.url,
         api_key=KEY,
         max_wait_time=0.02,
         request_timeout=request_timeout,
-        shutdown_timeout=5,
+        shutdown_timeout=PATIENCE,
         host_env="off",
     )
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10) -> float:
+async def until(condition: Callable[[], bool]) -> float:
     """
-    How long it took until *condition* held.
+    How long it took until *condition* held, but for moments in which nothing in this process went
+    on: each look counts for 50 ms at most.
     """
-    began = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the conditions are other people's
+    took = 0.0
+    looked_at = time.monotonic()
+    async with asyncio.timeout(2 * PATIENCE):
+        while not condition():
             await asyncio.sleep(0.005)
-    return time.monotonic() - began
+            now = time.monotonic()
+            took += min(now - looked_at, 0.05)
+            looked_at = now
+    return took
 
 
 def record(names: range) -> list[float]:
@@ -251,7 +260,7 @@ async def test_fault(
     the store, once.
     """
     case = CASES[name]
-    timeout = REQUEST_TIMEOUT if case.times_out else 5
+    timeout = REQUEST_TIMEOUT if case.times_out else PATIENCE
     configuration = configured(bad, request_timeout=timeout)
     client = Client(configuration)
     bad.become(case.does)
@@ -265,14 +274,14 @@ async def test_fault(
                 await until(lambda: journal.backlog == 0)
             else:
                 ended_after = await until(lambda: delivery.tried)
-                assert ended_after < timeout + 0.5
+                assert ended_after < (REQUEST_TIMEOUT if case.times_out else 5) + 0.5
                 await asyncio.sleep(0.1)
                 assert journal.backlog >= EVENTS
                 assert not delivery.answered
             requests = bad.requests
             took += record(range(EVENTS, EVENTS + 3))
             bad.become(passing)
-            assert await client.flush(timeout=10)
+            assert await client.flush(timeout=PATIENCE)
         assert await client.aclose()
 
     assert list(range(EVENTS + 3)) == stored(real, session)
@@ -310,7 +319,7 @@ async def test_one_at_a_time_in_order(real: Collector, bad: Proxy) -> None:
     bad.become(watched)
     async with Session(configuration=configuration, client=client) as session:
         record(range(300))
-        assert await client.flush(timeout=10)
+        assert await client.flush(timeout=PATIENCE)
     assert await client.aclose()
 
     assert list(range(300)) == stored(real, session)
@@ -368,15 +377,15 @@ async def test_backing_off(real: Collector, bad: Proxy) -> None:
     client = Client(configuration)
     bad.become(says("503 Service Unavailable"))
     async with Session(configuration=configuration, client=client) as session:
-        began = time.monotonic()
         for n in range(300):
             record(range(n, n + 1))
             await asyncio.sleep(0.005)
         quiet = bad.requests
-        elapsed = time.monotonic() - began
-        while time.monotonic() - began < elapsed + 0.5:
+        began = time.monotonic()
+        for _ in range(250):
             assert not await client.flush(timeout=0.002)
         hurried = bad.requests - quiet
+        elapsed = time.monotonic() - began
         bad.become(passing)
     assert await client.aclose()
 
@@ -384,7 +393,7 @@ async def test_backing_off(real: Collector, bad: Proxy) -> None:
     # between nothing and 1, 2, 4 ... seconds, each
     assert 1 <= quiet <= 14
     # at most every LEAST_BACKOFF_SECONDS
-    assert 1 <= hurried <= 11
+    assert 1 <= hurried <= 1 + elapsed / 0.05
 
 
 @pytest.mark.parametrize("how", ["seconds", "date"])
@@ -396,27 +405,32 @@ async def test_pause_that_was_asked_for(real: Collector, bad: Proxy, how: str) -
     client = Client(configuration)
     async with Session(configuration=configuration, client=client) as session:
         record(range(EVENTS))
-        assert await client.flush(timeout=5)
+        assert await client.flush(timeout=PATIENCE)
+
+        asked_at: list[float] = []
+        came_at: list[float] = []
 
         async def asking(exchange: Exchange) -> None:
             await exchange.request()
+            asked_at.append(time.monotonic())
             # a date has no parts of a second, so this is one between 0.6 and 1.6 seconds from now
             date = email.utils.formatdate(time.time() + 1.6, usegmt=True)
             asked = "0.6" if how == "seconds" else date
             await exchange.say(http("503 Service Unavailable", b"", f"Retry-After: {asked}"))
 
+        async def noting(exchange: Exchange) -> None:
+            came_at.append(time.monotonic())
+            await passing(exchange)
+
         bad.become(asking)
-        before = bad.requests
         record(range(EVENTS, 2 * EVENTS))
-        await until(lambda: bad.requests > before)
-        paused = time.monotonic()
+        await until(lambda: bool(asked_at))
         await until(lambda: not client._delivery.answered)  # type: ignore[union-attr]
-        bad.become(passing)
-        before = bad.requests
-        while bad.requests == before:
-            await client.flush(timeout=0.01)
-            assert time.monotonic() - paused < 10
-        assert time.monotonic() - paused > 0.55
+        bad.become(noting)
+        async with asyncio.timeout(PATIENCE):
+            while not came_at:
+                await client.flush(timeout=0.01)
+        assert came_at[0] - asked_at[-1] > 0.55
     assert await client.aclose()
 
     assert list(range(2 * EVENTS)) == stored(real, session)
@@ -506,7 +520,7 @@ async def test_line_that_comes_and_goes(real: Collector, bad: Proxy) -> None:
                 if n % 10 == 0:
                     await asyncio.sleep(0.005)
         bad.become(passing)
-        assert await client.flush(timeout=20)
+        assert await client.flush(timeout=PATIENCE)
     assert await client.aclose()
 
     assert list(range(2_000)) == stored(real, session)
