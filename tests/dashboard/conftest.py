@@ -25,14 +25,11 @@ CHROMIUM = next(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    What asks for the browser is a test of `-m browser`, whether or not it says so, and has twice
-    the usual time: a busy machine takes long to start one.
+    What asks for the browser is a test of `-m browser`, whether or not it says so.
     """
     for item in items:
         if isinstance(item, pytest.Function) and "browser" in item.fixturenames:
             item.add_marker("browser")
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture

@@ -125,7 +125,6 @@ def check(page: Page, name: str, part: str = "html", rules: Sequence[str] = LEVE
     return [f"{name}: {each}" for each in found]
 
 
-@pytest.mark.timeout(240)  # a page after the other, all of them
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(
     window: Window, program: Programs, scheme: Literal["light", "dark"]
@@ -151,7 +150,6 @@ def test_axe_finds_nothing(
     assert wrong == []
 
 
-@pytest.mark.timeout(240)
 def test_axe_finds_nothing_in_what_is_asked_for(window: Window, program: Programs) -> None:
     """
     Neither does what pages unfold, their menu or a dialog, in the same two ways.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from playwright.sync_api import Browser, Page, expect
-from processes import collector, until
+from processes import collector, own_port, until
 from programs import SECOND, Program, Programs, now
 from stories import answer, begin
 from windows import Window
@@ -46,11 +46,13 @@ def test_open_pages_catch_up(browser: Browser) -> None:
     and once there is another one on its port they are live again, untouched, and show what was
     recorded meanwhile. They do, too, where all that happens while the machine sleeps.
     """
-    with httpx.Client(timeout=30, trust_env=False, verify=False) as http:
+    with (
+        httpx.Client(timeout=30, trust_env=False, verify=False) as http,
+        own_port() as port,
+    ):
         one = Program(http)
-        with collector() as first:
+        with collector(port) as first:
             http.base_url = first.url
-            port = urlsplit(first.url).port or 0
             begin(one, "goes on", at=now() - 5 * SECOND)
             one.event("tool", "before", at=now() - 4 * SECOND)
             one.send()
