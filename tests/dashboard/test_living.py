@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from programs import SECOND, Get, Programs, now
 from stories import answer, begin
-from windows import Window
+from windows import Window, at_work, hold
 
 from asyncops.collector.dashboard import shared
 
@@ -66,3 +66,33 @@ def test_overview_and_comparison_follow_what_happens(window: Window, program: Pr
         assert page.evaluate("window.untouched") is True
     assert overview.evaluate("document.activeElement.classList.contains('bar-link')")
     assert compared.evaluate("document.activeElement.textContent").startswith("All ")
+
+
+def test_a_slow_answer_does_not_keep_a_page_from_asking_again(
+    window: Window, program: Programs
+) -> None:
+    """
+    A page rests after what took long, but not for minutes: once the machine or the collector is
+    quick again, it soon shows what is new.
+    """
+    one = program()
+    begin(one, "going on", at=now())
+    one.event("tool", "before", at=now())
+    one.send()
+    page = window.open("/keys")
+    page.clock.install()
+    page.goto(f"{window.url}/sessions/{one.session}")
+    at_work(page)
+    expect(page.locator("#live")).to_have_text("Live")
+    release = hold(page, "**/timeline.json*")
+    with page.expect_request("**/timeline.json*"):
+        one.event("tool", "slow", at=now())
+        one.send()
+    page.clock.fast_forward(25_000)
+    release()
+    expect(page.locator(".row", has_text="slow")).to_be_visible()
+    one.event("tool", "quick", at=now())
+    one.send()
+    expect(page.locator(".facts")).to_contain_text("3 tool calls")  # it has heard of it
+    page.clock.fast_forward(21_000)
+    expect(page.locator(".row", has_text="quick")).to_be_visible()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import expect
 from programs import MILLISECOND, SECOND, Failure, Get, Program, Programs, now
 from stories import answer, begin, breakdown
-from windows import Window
+from windows import Window, hold
 
 from asyncops import Cost
 from asyncops.collector.dashboard import opening
@@ -46,28 +46,6 @@ ROWS = """
   }));
 }
 """
-
-
-def hold(page: Page, what: str) -> Callable[[], None]:
-    """
-    Let nothing of *what* arrive until the returned function is called.
-    """
-    held: list[Route] | None = []
-
-    def arrive(route: Route) -> None:
-        if held is None:
-            route.continue_()
-        else:
-            held.append(route)
-
-    def release() -> None:
-        nonlocal held
-        routes, held = held, None
-        for route in routes or ():
-            route.continue_()
-
-    page.route(what, arrive)
-    return release
 
 
 def failed(program: Program, start: int) -> None:

@@ -4,11 +4,13 @@ Windows of a real browser, which note everything that must not happen in them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
 
 import attrs
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from processes import SECONDS
 
 WATCH = """
   window.__xss = (what) => console.error(`a script ran: ${what}`);
@@ -26,8 +28,7 @@ What the browser says of a script that comes late, or not at all where there are
 preloaded is used is seen from its being asked for once.
 """
 
-PATIENCE_MILLIS = 15_000
-"""How long anything may take on a busy machine before a test gives up on it."""
+PATIENCE_MILLIS = 1_000 * SECONDS
 
 expect.set_options(timeout=PATIENCE_MILLIS)
 
@@ -40,6 +41,28 @@ def at_work(page: Page) -> None:
     page.wait_for_load_state("domcontentloaded")  # modules have run by then
     # but for a session's, which waits for its events
     expect(page.locator("#timeline:is([inert], [hidden])")).to_have_count(0)
+
+
+def hold(page: Page, what: str) -> Callable[[], None]:
+    """
+    Let nothing of *what* arrive until the returned function is called.
+    """
+    held: list[Route] | None = []
+
+    def arrive(route: Route) -> None:
+        if held is None:
+            route.continue_()
+        else:
+            held.append(route)
+
+    def release() -> None:
+        nonlocal held
+        routes, held = held, None
+        for route in routes or ():
+            route.continue_()
+
+    page.route(what, arrive)
+    return release
 
 
 @attrs.define

@@ -5,6 +5,7 @@ const RETRY_STREAM_MILLIS = 30000;
 const SILENCE_MILLIS = 45000; // a stream says something every 20 seconds: its other end is gone, as after a laptop has slept
 const OPEN_MILLIS = 15000; // by then a stream has begun, or was asked for on a connection whose other end is gone
 const ANSWER_MILLIS = 30000; // the same of any other answer
+const REST_MILLIS = 20000; // what took long once may be quick the next time
 
 // Calls `on[name](data)` for each event of that name in the stream at `url()`, and `on.refresh()`
 // whenever something may have been missed: at each (re)connection, and at every poll.
@@ -83,7 +84,8 @@ export function follow(url, on) {
 }
 
 // A function that runs `work` soon, once for many calls, never twice at the same time, and so
-// seldom that it takes at most a fifth of the time. What failed may be done again at once.
+// seldom that it takes at most a fifth of the time; but it rests no longer than REST_MILLIS. What
+// failed may be done again at once.
 export function soon(work, millis) {
   let timer = 0;
   let busy = false;
@@ -98,7 +100,7 @@ export function soon(work, millis) {
     const began = performance.now();
     try {
       await work();
-      rest = Math.max(millis, 4 * (performance.now() - began));
+      rest = Math.min(Math.max(millis, 4 * (performance.now() - began)), REST_MILLIS);
     } catch (error) {
       if (!(error instanceof TypeError)) throw error; // ask: the collector is away, we are told when it is back
     } finally {
