@@ -492,11 +492,13 @@ def _at_exit() -> None:
     global _exiting
     clients = list(_clients)
     began = time.monotonic()
-    for client in clients:
-        with contextlib.suppress(Exception):
-            client.finish()
-    _exiting = True
     with contextlib.suppress(KeyboardInterrupt):  # somebody will not wait: then nor do we
+        try:
+            for client in clients:
+                with contextlib.suppress(Exception):
+                    client.finish()
+        finally:
+            _exiting = True
         for client in clients:
             with contextlib.suppress(Exception):
                 client.drain(began)

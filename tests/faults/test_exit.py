@@ -262,6 +262,33 @@ def rests(pid: int) -> int:
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
+def test_ctrl_c_before_the_wait(tmp_path: Path) -> None:
+    """
+    Who presses Ctrl-C once more while a program that ends of it records how sees nothing of ours,
+    and the program ends as it would have.
+    """
+    source = """
+    import asyncops, atexit, os, signal, time
+    from asyncops import _clock
+
+    def interrupted():
+        _clock.wall_ns = time.time_ns
+        signal.raise_signal(signal.SIGINT)
+        return time.time_ns()
+
+    # called before what asyncops does then
+    atexit.register(lambda: setattr(_clock, "wall_ns", interrupted))
+    asyncops.init()
+    os.kill(os.getpid(), signal.SIGINT)
+    """
+    with program(source, tmp_path) as running:
+        status, _, err = running.wait()
+
+    assert -signal.SIGINT == status
+    assert 1 == err.count("Traceback"), err
+    assert err.endswith("KeyboardInterrupt\n")
+
+
 def test_clients_share_one_deadline(place: Place, tmp_path: Path) -> None:
     """
     Several clients send at the same time at the end, and together wait no longer than one.

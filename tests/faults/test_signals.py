@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 import pytest
 from hosts import Ended, left_behind, run_both, without_asyncops
-from processes import least, program, until
+from processes import program, until
 
 from asyncops._events import EventRecord, SessionEndedRecord
 
@@ -359,4 +359,9 @@ def test_dying_takes_no_longer(tmp_path: Path) -> None:
 
     without = without_asyncops(tmp_path)
 
-    assert least(lambda: seconds() - seconds(**without), within=0.05) <= 0.05
+    bare, recorded = [seconds(**without)], [seconds()]
+    while min(recorded) >= min(bare) + 0.05 and len(bare) < 12:  # a machine may be too busy to tell
+        bare.append(seconds(**without))
+        recorded.append(seconds())
+
+    assert min(recorded) < min(bare) + 0.05
