@@ -58,7 +58,7 @@ asyncio.run(main())
 SECONDS = 60.0
 """How long anything may take."""
 
-HTTP = httpx.Client(trust_env=False)
+HTTP = httpx.Client(trust_env=False, timeout=SECONDS)
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,14 @@ from asyncops.testing import MemoryExporter
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A thread that is slow this once is waited for, unless a test says for how long.
+    """
+    monkeypatch.setenv("ASYNCOPS_SHUTDOWN_TIMEOUT", "60")
+
+
 def told(exporter: MemoryExporter) -> list[dict[str, Any]]:
     """
     Everything delivered, source after source.
@@ -43,7 +51,7 @@ async def test_records_and_delivers() -> None:
     async with Session("mine", configuration=client.configuration, client=client) as session:
         with asyncops.action("step"):
             pass
-        assert await session.flush(timeout=5)
+        assert await session.flush(timeout=60)
     assert await client.aclose()
 
     kinds = types(exporter)

@@ -4,6 +4,7 @@ Host programs with asyncops, and the same without it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -88,25 +89,24 @@ def run_both(source: str, directory: Path, **environment: str) -> tuple[Ended, E
     """
     path = directory / "host.py"
     path.write_text(textwrap.dedent(source))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", str(path)],
-            env={**os.environ, **environment, **more},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for more in ({}, without_asyncops(directory))
-    ]
     ended = []
-    for process in processes:
-        try:
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for more in ({}, without_asyncops(directory)):
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", str(path)],
+                env={**os.environ, **environment, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        for process in processes:
             out, err = process.communicate(timeout=SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-        ended.append(Ended(process.returncode, out, err))
+            ended.append(Ended(process.returncode, out, err))
     return ended[0], ended[1]
 
 
