@@ -118,7 +118,8 @@ def visit(
 
     Args:
         ready: What finds it once it can be used; as soon as it is painted if None.
-        shown: An expression that tells how much the page shows by then.
+        shown: An expression that tells how much the page shows by then; as long as that is NaN, it
+            cannot be told yet.
         seconds: How long it may take.
 
     Raises:
@@ -133,7 +134,8 @@ def visit(
         page.goto(url)
         page.wait_for_function(f"() => window.painted && window.ready && {FIRST}")
         fetched = page.evaluate(SEEN)
-        told = page.evaluate(shown)
+        known = f"() => {{ const told = {shown}; return Number.isNaN(told) ? null : {{told}}; }}"
+        told = page.wait_for_function(known).json_value()["told"]
         page.wait_for_timeout(300)  # whatever moves does so now
         shift = page.evaluate("window.shift")
         own = {urlsplit(url).hostname or "", ""}  # a data: URL has none

@@ -109,7 +109,8 @@ SITES = {
         lambda trace: Place(
             f"/sessions/{trace}",
             "#canvas .row",
-            "document.querySelector('#grid').ariaRowCount - 1",  # the head is a row, too
+            # its script counts the rows that it will draw, and the head, when it has come
+            "document.querySelector('#grid[aria-rowcount]')?.ariaRowCount - 1",
         ),
     ),
     "mlflow": Site(
