@@ -9,6 +9,7 @@ import signal
 import socket
 from typing import Any
 
+import psutil
 import pytest
 from commands import Commands, wait_for
 from processes import SECONDS
@@ -140,20 +141,40 @@ def test_a_demo_that_went_wrong_is_told() -> None:
 
 def test_ctrl_c_leaves_nothing_behind(asyncops: Commands) -> None:
     """
-    Interrupted at work, the demo ends at once, without a traceback and with its processes.
+    Interrupted at work, the demo ends at once, without a traceback and with its processes: those
+    that these have started, too.
     """
-    temporary = asyncops.directory / "tmp"
+    temporary, site = asyncops.directory / "tmp", asyncops.directory / "site"
     temporary.mkdir()
-    environment = {**asyncops.environment, "TMPDIR": str(temporary)}
-    with asyncops.started(
-        "demo", "--port", str(asyncops.port), env=environment, start_new_session=True
-    ) as demo:
-        wait_for(lambda: any(temporary.glob("*/journal/*/*/lock")) or demo.poll() is not None)
-        os.kill(demo.pid, signal.SIGINT)
+    site.mkdir()
+    # one of them never gets to work, or the demo might be over before it is interrupted
+    (site / "sitecustomize.py").write_text(
+        "import sys, time\nif 'research' in sys.orig_argv: time.sleep(600)\n"
+    )
+    path = os.pathsep.join([str(site), asyncops.environment["PYTHONPATH"]])
+    environment = {**asyncops.environment, "TMPDIR": str(temporary), "PYTHONPATH": path}
+    with asyncops.started("demo", "--port", str(asyncops.port), env=environment) as demo:
+        found: list[psutil.Process] = []
+
+        def is_at_work() -> bool:
+            found[:] = psutil.Process(demo.pid).children(recursive=True)
+            return any("research" in _arguments(each) for each in found)
+
+        wait_for(is_at_work, seconds=2 * SECONDS)  # it is the seventh interpreter
+        demo.send_signal(signal.SIGINT)
         output, errors = demo.communicate(timeout=SECONDS)
         assert demo.returncode in (130, -signal.SIGINT)
         assert "Traceback" not in errors
         assert "dashboard" not in output
     assert list(temporary.iterdir()) == []
-    with pytest.raises(ProcessLookupError):
-        os.killpg(demo.pid, 0)
+    wait_for(lambda: not any(map(_arguments, found)))
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    """
+    What *process* was started with; nothing of one that has ended.
+    """
+    try:
+        return process.cmdline() if process.is_running() else []
+    except psutil.Error:
+        return []

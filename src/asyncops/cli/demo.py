@@ -231,6 +231,7 @@ async def _run(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
+            process_group=0,  # with the processes that it starts itself
         )
     assert process.stdout is not None
     try:
@@ -244,7 +245,8 @@ async def _run(
         output.notice(f"{name}: not done after {SCENARIO_SECONDS:g} s")
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
