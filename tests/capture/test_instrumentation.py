@@ -10,6 +10,7 @@ import textwrap
 from typing import Any
 
 import pytest
+from processes import SECONDS
 from wires import CHAT, WIRES, Body, Wire, answer, asked, events
 
 import asyncops
@@ -144,7 +145,7 @@ def run(program: str) -> str:
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout

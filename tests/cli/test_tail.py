@@ -191,7 +191,7 @@ def test_a_project_is_told_as_it_happens(served: Commands) -> None:
             assert "▶ starts  worker \\x1b[2J  a, b" in log.until("starts")
             work.go_on()
             assert re.search(r"planner / llm chat m-1  [\d.]+ [µm]?s  1,200 → 34  \$0\.0125$",
-                             log.until("llm"))  # fmt: skip
+                             log.until("1,200"))  # fmt: skip
             assert log.until("tool wait").endswith("planner / tool wait  is open ...")
             work.go_on()
             assert re.search(r"tool wait  [\d.]+ s$", log.until("tool wait"))

@@ -5,6 +5,7 @@ request always works.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import socket
@@ -73,13 +74,12 @@ def talk(http: httpx.Client, data: bytes, *, wait: float = 5) -> bytes:
     """
     where = urlsplit(str(http.base_url))
     with socket.create_connection((where.hostname, where.port), timeout=wait) as connection:
-        connection.sendall(data)
+        with contextlib.suppress(ConnectionError):  # it may be refused before all of it is sent
+            connection.sendall(data)
         parts = []
-        try:
+        with contextlib.suppress(TimeoutError, ConnectionError):
             while part := connection.recv(65_536):
                 parts.append(part)
-        except (TimeoutError, ConnectionResetError):
-            pass
     return b"".join(parts)
 
 

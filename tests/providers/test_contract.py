@@ -18,6 +18,7 @@ import httpx
 import pytest
 from clients import Driver, Told
 from formats import REFUSALS, format_of
+from processes import SECONDS
 from scenarios import Leave, Outcome, Scenario, run
 from vendor_server import Behaviour, Case, Received, VendorServer
 
@@ -56,7 +57,7 @@ def test_it_is_as_if_we_were_not_there(
     ) as session:
         with asyncops.agent("planner") as agent:
             watched = run(driver, scenario, case)
-    assert asyncio.run(session.flush(timeout=10))
+    assert asyncio.run(session.flush(timeout=SECONDS))
     events = [each for each in _events(vendors_collector, session.id) if each["kind"] == "llm"]
     differing = [*_differences(bare, watched), *_misses(driver, scenario, case, watched, events)]
     differing += [f"parent: {each['name']}" for each in events if each["parent_id"] != agent.id]
@@ -66,7 +67,7 @@ def test_it_is_as_if_we_were_not_there(
 
 def _events(collector: EmbeddedCollector, session_id: str) -> list[dict[str, Any]]:
     url = f"{collector.url}/api/sessions/{session_id}/events"
-    answer = httpx.get(url, trust_env=False, verify=False).raise_for_status()
+    answer = httpx.get(url, timeout=SECONDS, trust_env=False, verify=False).raise_for_status()
     found: list[dict[str, Any]] = answer.json()["events"]
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from formats import TEXT
-from processes import collector
+from processes import SECONDS, collector
 from vendor_server import VendorServer
 
 OPENAI = """
@@ -132,7 +132,7 @@ def test_its_calls_are_recorded(program: Unmodified, vendor: VendorServer, tmp_p
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=SECONDS,
         )
 
     plain = run()

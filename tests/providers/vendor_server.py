@@ -30,6 +30,7 @@ from typing import Any
 
 import attrs
 from formats import SILENT_FRAMES, Format, format_of
+from processes import SECONDS
 
 __all__ = ["Behaviour", "Case", "Received", "VendorServer", "serving"]
 
@@ -400,7 +401,7 @@ def serving() -> Iterator[VendorServer]:
     started = threading.Event()
     thread = threading.Thread(target=server.run, args=(started,), name="vendor", daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(SECONDS)
     try:
         yield server
     finally:
