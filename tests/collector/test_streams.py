@@ -310,6 +310,26 @@ async def test_ends_with_the_collector(tmp_path: Path, monkeypatch: pytest.Monke
     await post.aclose()
 
 
+async def test_ends_with_its_session(collector: EmbeddedCollector, post: Posting) -> None:
+    """
+    When its session is deleted, a stream ends in order; who asks for it again is told that there is
+    none.
+    """
+    source = Source()
+    await post(source, source.starts(SESSION))
+    path = f"/api/sessions/{SESSION}"
+    async with httpx.AsyncClient(
+        base_url=collector.url, timeout=SECONDS, trust_env=False, verify=False
+    ) as http:
+        async with listening(collector, f"{path}/stream") as told:
+            assert (await told.next())[0] == "session"
+            assert (await http.delete(path)).status_code == 200
+            with pytest.raises(anyio.EndOfStream):
+                while True:
+                    await told.next()
+        assert (await http.get(f"{path}/stream")).status_code == 404
+
+
 async def test_a_head_request_ends_at_once(collector: EmbeddedCollector) -> None:
     """
     Asking for the headers of a stream alone is answered and over.

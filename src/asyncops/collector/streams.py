@@ -7,6 +7,7 @@ intermediate looks and nothing else. Whatever it holds is bounded, and it ends w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from .._exceptions import StoreError
+from .._exceptions import SessionNotFoundError, StoreError
 from .api import event_json, json_bytes, session_json
 from .store.base import SessionQuery, SessionSummary, Store
 
@@ -251,7 +252,10 @@ async def watch_session(request: Request) -> Response:
     async def tell(teller: Teller) -> None:
         seq = after
         shown = None
-        with store.changes.watch(project, sessions=(session_id,)) as watcher:
+        with (
+            contextlib.suppress(SessionNotFoundError),  # deleted: whoever asks again is told so
+            store.changes.watch(project, sessions=(session_id,)) as watcher,
+        ):
             await teller.opening()
             while not watcher.closed:
                 while events := await store.timeline(
