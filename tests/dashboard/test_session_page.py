@@ -8,6 +8,7 @@ import json
 
 import pytest
 from playwright.sync_api import Page, expect
+from processes import least
 from programs import MILLISECOND, SECOND, Get, Programs, now
 from stories import answer, begin, breakdown
 from windows import Window
@@ -432,13 +433,16 @@ def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> No
     one.event("agent", "worker", at=start, lasts=100 * SECOND, id=root)
     one.end("Success", at=start + 100 * SECOND)
     one.send()
-    pages, drawn_after = [], []
-    # of three times the best: what else this machine does is not looked at
-    for _ in range(3):
+    pages: list[Page] = []
+
+    def drawn_after() -> float:
         pages.append(window.open(f"/sessions/{one.session}"))
         expect(row(pages[-1], "step 3")).to_be_visible()
-        drawn_after.append(pages[-1].evaluate("performance.now()"))
-    assert min(drawn_after) < 3_000  # far below on a machine that does nothing else
+        millis: float = pages[-1].evaluate("performance.now()")
+        return millis
+
+    # far below on a machine that does nothing else
+    assert least(drawn_after, within=3_000) <= 3_000
     page = pages[-1]
     assert page.locator(".row").count() < 100
     page.locator("#grid").focus()
@@ -450,8 +454,9 @@ def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> No
     )
     expect(row(page, "step 5000")).to_be_visible()
     assert page.locator(".row").count() < 100
-    took = min(
-        page.evaluate(
+
+    def frame_takes() -> float:
+        millis: float = page.evaluate(
             """async () => {
                 const grid = document.getElementById("grid");
                 const began = performance.now();
@@ -462,9 +467,9 @@ def test_ten_thousand_events_stay_quick(window: Window, program: Programs) -> No
                 return (performance.now() - began) / 25;
             }"""
         )
-        for _ in range(3)
-    )
-    assert took < 100  # milliseconds for each frame; 17 where nothing else runs
+        return millis
+
+    assert least(frame_takes, within=100) <= 100  # 17 where nothing else runs
 
 
 def test_the_axis_fits_what_is_in_view(window: Window, program: Programs) -> None:
