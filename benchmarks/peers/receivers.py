@@ -100,7 +100,7 @@ class OurCollector:
     def told(self, made: int) -> Told:
         # what was left behind by a killed program is fetched within seconds
         with contextlib.suppress(AssertionError):
-            until(lambda: self._events() >= made, seconds=15)
+            until(lambda: self._events() >= made)
         if self.relay is None:
             return Told(self._events(), None, None)
         heads = self.relay.heard
