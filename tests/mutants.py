@@ -147,9 +147,26 @@ MUTANTS = [
     Mutant(
         "a record that found no room on the stack is kept later",
         "_journal.py",
-        "                self._deferred.appendleft((line, flags))\n",
-        "",
+        "                elif not self._number(line, flags):\n"
+        "                    self._deferred.appendleft((line, flags))\n",
+        "                else:\n                    self._number(line, flags)\n",
         ("tests/faults/test_loops.py::test_deep_in_recursion",),
+    ),
+    Mutant(
+        "a record that waits is not gone before it is kept",
+        "_journal.py",
+        "            line, flags = self._deferred[0]\n",
+        "            line, flags = self._deferred.popleft()\n"
+        "            self._deferred.appendleft((line, flags))\n",
+        (f"{FAULTS}::test_interrupted_while_others_wait",),
+    ),
+    Mutant(
+        "a record that comes late is not gone before it is kept",
+        "_client.py",
+        "                    late = self._late[0]\n",
+        "                    late = self._late.popleft()\n"
+        "                    self._late.appendleft(late)\n",
+        (f"{FAULTS}::test_interrupted_while_catching_up",),
     ),
     Mutant(
         "a record that did not get to the journal is kept later",

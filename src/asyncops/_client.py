@@ -124,9 +124,13 @@ class Client:
         self._catching_up = True
         try:
             for _ in range(len(self._late)):
-                with contextlib.suppress(IndexError):  # another thread took it
-                    record, expendable, final = self._late.popleft()
+                with contextlib.suppress(IndexError, ValueError):  # another thread took it
+                    # taken out once it is recorded: an exception that a signal handler raises into
+                    # us costs no record
+                    late = self._late[0]
+                    record, expendable, final = late
                     self.record(record, expendable=expendable, final=final)
+                    self._late.remove(late)
         finally:
             self._catching_up = False
 

@@ -301,8 +301,8 @@ class Numbering:
             try:
                 if self._deferred:
                     self._deferred.append((line, flags))
-                else:
-                    self._number(line, flags)
+                elif not self._number(line, flags):
+                    self._deferred.appendleft((line, flags))
                 if self._deferred:
                     try:  # noqa: SIM105 - nothing more may have to be called here
                         self._number_deferred()
@@ -322,13 +322,15 @@ class Numbering:
         Keep what was recorded while we were at work.
         """
         while self._deferred:
-            first = self._deferred.popleft()
+            # It waits there until it is kept: what a signal handler of the program's raises into
+            # us, at any moment, costs no record.
+            line, flags = self._deferred[0]
             try:
-                if not self._number(*first):
+                if not self._number(line, flags):
                     return
             except RecursionError:  # there was not even room for the call
-                self._deferred.appendleft(first)
                 return
+            self._deferred.popleft()
 
     def _number(self, line: bytes, flags: int) -> bool:
         """
@@ -344,7 +346,6 @@ class Numbering:
             # for ours: whoever comes next, from less deep, brings this one along.
             if self._kept < seq:
                 self._seq = seq - 1
-                self._deferred.appendleft((line, flags))
                 return False
         return True
 

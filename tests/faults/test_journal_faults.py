@@ -23,9 +23,12 @@ from typing import Any
 import pytest
 from books import Books, line_of
 
-from asyncops import _file_journal
+from asyncops import Configuration, _file_journal
+from asyncops._client import Client
 from asyncops._directory import journals
+from asyncops._events import TagsRecord
 from asyncops._file_journal import FileJournal
+from asyncops._journal import MemoryJournal
 from asyncops._recovery import recover
 
 SOURCE = "0198a0b0-0000-7000-8000-00000000000a"
@@ -276,19 +279,71 @@ def test_interrupted_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             return
 
 
-def interrupt(at: int, call: Callable[[], None]) -> bool:
+def test_interrupted_while_others_wait(tmp_path: Path) -> None:
+    """
+    Whatever a signal handler raises into a call that records, and wherever: what handlers recorded
+    meanwhile, in calls that returned, is kept.
+    """
+    for at in itertools.count(1):
+        journal = FileJournal(tmp_path, f"{at:08x}{SOURCE[8:]}", owner={}, max_bytes=2**30)
+
+        def records(*numbers: int, journal: FileJournal = journal) -> None:
+            for number in numbers:
+                journal.append(line_of(number, SIZE))
+
+        interrupted = interrupt(at, lambda: records(1), meanwhile=lambda: records(2, 3))
+        records(4)
+        books = Books()
+        books.take_all(journal)
+
+        kept = {json.loads(line)["n"] for line in books.stored.values()}
+        assert kept - {1} == {2, 3, 4}, at
+        journal.close()
+        if not interrupted:
+            assert at > 10
+            return
+
+
+def test_interrupted_while_catching_up() -> None:
+    """
+    What is recorded later, for want of room on the stack, is recorded wherever Ctrl-C comes.
+    """
+    for at in itertools.count(1):
+        journal = MemoryJournal(SOURCE)
+        client = Client(Configuration(), journal=journal)
+        client._late += [(TagsRecord(at=n, session=SOURCE, tags=()), False, False) for n in (1, 2)]
+        interrupted = interrupt(at, client._catch_up)
+        client._catch_up()
+        books = Books()
+        books.take_all(journal)
+
+        assert {json.loads(line)["at"] for line in books.stored.values()} == {1, 2}, at
+        if not interrupted:
+            assert at > 10
+            return
+
+
+def interrupt(
+    at: int, call: Callable[[], None], *, meanwhile: Callable[[], None] | None = None
+) -> bool:
     """
     Raise KeyboardInterrupt within *call*, the at-th time that our code calls or returns: that is
-    when Python looks for signals. Says whether it came to that.
+    when Python looks for signals. Says whether it came to that. *meanwhile* is called as a handler
+    is while a record is written, and the times are counted from there.
     """
     times = 0
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal times
-        if "/asyncops/" in frame.f_code.co_filename:
+        nonlocal times, meanwhile
+        if "/asyncops/" not in frame.f_code.co_filename:
+            return
+        if meanwhile is None:
             times += 1
             if times == at:
                 raise KeyboardInterrupt
+        elif frame.f_code.co_name == "_write":
+            handle, meanwhile = meanwhile, None
+            handle()
 
     sys.setprofile(profile)
     try:
