@@ -391,7 +391,7 @@ def test_says_in_json_what_there_is_not(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n",
         b"hello\r\n\r\n",
-        b"POST ?v1/records HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+        b"POST ?v1/records HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ],
 )
 def test_survives_what_is_no_http(anybody: httpx.Client, data: bytes) -> None:
